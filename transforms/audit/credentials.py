@@ -1,0 +1,189 @@
+"""What a credential looks like: the name it goes by, and the shapes it has in running text.
+
+Everything here is a heuristic for content that is not a Secret. What belongs to a Secret never depends on it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# What stands for a value that was cut, and for how much of it there was.
+MASK: Final = "<redacted: {} bytes>"
+MASKED: Final = re.compile(r"<redacted: \d{1,9} bytes>")
+
+# A key is a credential's if it ends so: `DB_PASSWORD`, `clientSecret`, `vault.io/token`, but not `secretName`, `tokenizer`.
+_KEYED: Final = (
+    "api|app|application|access|secret|private|priv|encrypt|encryption|decryption|signing|sign|master|account|storage|shared|auth|user|admin|root|"
+    "session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|subscription|instrumentation|integration|client|bucket|signature|jwt"
+)
+_ENDS: Final = (
+    r"pass(?:word|wd|wort|phrase|code|key|_?wrd)s?|pwd|(?<![a-z])p(?:ass|w|sw|swd)|(?:db|pg|my|mysql|user|root|admin|smtp|redis|mongo|sql|ssh|ftp|ldap)_?pass|"
+    r"secrets?|tokens?|jwt|bearer|credentials?|creds|assertion|signature|(?<![a-z])sig|(?<![a-z])sas|(?<![a-z])pin|(?<![a-z])otp|mnemonic|(?<![a-z])salt|"
+    rf"(?:{_KEYED})[ _.\-]?keys?|(?<![a-z])dsn|conn(?:ection)?[ _.\-]?str(?:ing)?|dockerconfigjson|dockercfg|docker[_.\-]?auth|htpasswd|cookies?|"
+    r"authorization|(?:basic|proxy|http|registry)[ _.\-]?auth|auth[ _.\-]?(?:code|header|basic)"
+)
+_ENDING: Final = r"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|raw|literal|current|previous|old|new|env))?[ _.\-]?\d{0,4}"
+_KEY: Final = re.compile(rf"(?:{_ENDS}){_ENDING}$")
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# Names of things beside credentials, and numbers that count.
+_NOT_KEY: Final = re.compile(r"(?:existing|image_?pull|auth-?tls|auth)[ _.\-]?secrets?$|(?:max|min|num|total)[ _.\-]?tokens?$|pass_?key$|primary_?key$")
+_STRONG: Final = re.compile(r"pass|pwd|pin|otp|code")
+
+# Values under a credential's key that are none: settings, references, templates, paths of mounted files.
+_BENIGN: Final = re.compile(
+    r"|true|false|null|none|nil|~|\$\([\w.\-]+\)|\$\{[\w.\-]+\}|\$[A-Z_]+|\{\{[^{}]*\}\}|<redacted: \d{1,9} bytes>|"
+    r"/(?:var|etc|run|mnt|opt|home|tmp|secrets?|usr|app|data|config)(?:/[A-Za-z0-9._\-]+)*/?|\*+",
+    re.IGNORECASE,
+)
+
+_keys: dict[str, bool] = {}
+
+
+def sensitive_key(key: str) -> bool:
+    """Whether a field, variable or parameter of this name holds a credential."""
+    known = _keys.get(key)
+    if known is None:
+        known = _sensitive_key(key)
+        if len(_keys) > 20_000:
+            _keys.clear()
+        if len(key) < 200:
+            _keys[key] = known
+    return known
+
+
+def _sensitive_key(key: str) -> bool:
+    if len(key) > 512:
+        return False
+    spaced = _CAMEL.sub("_", key).lower()
+    plain = key.lower()
+    if _NOT_KEY.search(plain) or _NOT_KEY.search(spaced):
+        return False
+    return _KEY.search(plain) is not None or _KEY.search(spaced) is not None
+
+
+def counts_as_number(key: str) -> bool:
+    """Whether a number under this sensitive key is the credential itself (`pin: 1234`) and not a count (`tokens: 3`)."""
+    return _STRONG.search(key.lower()) is not None
+
+
+def benign_value(value: str) -> bool:
+    """Whether the value under a credential's name is a setting, a reference or a template, and not the credential."""
+    return len(value) < 300 and _BENIGN.fullmatch(value) is not None
+
+
+def mask(value: str) -> str:
+    """The stand-in for a value; a stand-in stays itself, so that redacting twice equals once."""
+    if MASKED.fullmatch(value):
+        return value
+    return MASK.format(len(value.encode("utf-8", "surrogatepass")))
+
+
+_VALUE: Final = (
+    r"\\*\"(?:<redacted: \d+ bytes>|[^\"\\\n]|\\[^\"\n]|\\\"(?=[^\\\"]*\\\"))*\\*\"?|'[^'\n]*'?|\[redacted\]|"
+    r"(?:(?![,;&\n\r\"'\\]|\s+[\-\w.]+\s*[=:]|\s--?\w|\s*[\]}\)]).)+"
+)
+_TEXT: Final = re.compile(rf"((?:{_ENDS}){_ENDING}\\*[\"'`]?\]?\s*(?:=>|:=|==?|:)\s*)({_VALUE})", re.IGNORECASE)
+_SAID: Final = re.compile(
+    r"((?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|(?<![a-z])pw|token|jwt|(?<![a-z])pin|api[_\-]?key)\s+(?:is\s+|was\s+|of\s+\S+\s+)?)(?=\S*\d)([^\s\"'<]{5,})",
+    re.IGNORECASE,
+)
+_OPTION: Final = re.compile(rf"((?<![\w])--?[\w.\-]*(?:{_ENDS})\s+)(\"[^\"]*\"|'[^']*'|[^\s\"'<\-][^\s]*)", re.IGNORECASE)
+_NAMED: Final = re.compile(
+    rf"(\\*[\"']?name\\*[\"']?\s*[:=]\s*\\*[\"']?[\w.\-]*(?:{_ENDS}){_ENDING}\\*[\"']?[\s,;+\-]*\\*[\"']?value\\*[\"']?\s*[:=]\s*)"
+    r"(\\*\"(?:<redacted: \d+ bytes>|[^\"\\\n])*\\*\"|'[^'\n]*'|<redacted: \d+ bytes>|[^\s,;\]\}]+)",
+    re.IGNORECASE,
+)
+_HEADER: Final = re.compile(r"(authorization\\*[\"']?\s*[:=]\s*\\*[\"']?)([^\"'\n\r\\]+)|(\b(?:bearer|basic)\s+)(?=[^\s\"']*[\d=])([A-Za-z0-9._~+/=\-]{6,})", re.IGNORECASE)
+_PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z0-9 ]*-----|\Z)|PuTTY-User-Key-File.*\Z", re.DOTALL)
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(?:([^\s/?#:@\"'<>\\]*):((?!<redacted)[^\s/\"'<>\\]+|[^\s\"'<>\\@]+)|([^\s/?#:@\"'<>\\]{12,}))@")
+_CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-u|--user|--proxy-user)[ =]?)([^\s:\"'<]+:[^\s\"'<]+)")
+_DATABASE: Final = re.compile(r"(\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass)\b[^|;&\n]*?\s-p)([^\s<]{3,})")
+_SHAPES: Final = re.compile(
+    r"\beyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*){0,3}"  # JSON Web Token (RFC 7519)
+    r"|\b(?:AKIA|ASIA|AGPA|AROA|AIDA|ABIA|ACCA)[A-Z0-9]{16}\b"  # AWS access key
+    r"|\bAIza[A-Za-z0-9_\-]{30,}|\bya29\.[A-Za-z0-9_\-]{10,}|\bGOCSPX-[A-Za-z0-9_\-]{10,}"  # Google
+    r"|\bgh[pousr]_[A-Za-z0-9]{16,}|\bgithub_pat_[A-Za-z0-9_]{16,}|\bgl(?:pat|dt|rt|cbt|ptt|ft|soat)-[A-Za-z0-9_\-]{16,}"  # GitHub, GitLab
+    r"|\bxox[abeoprs]-[A-Za-z0-9\-]{10,}|\bxapp-[A-Za-z0-9\-]{10,}|https://hooks\.slack\.com/services/[A-Za-z0-9/]+"  # Slack
+    r"|\b[sr]k_(?:live|test)_[A-Za-z0-9]{10,}|\bwhsec_[A-Za-z0-9]{10,}|\bsk-[A-Za-z0-9_\-]{20,}"  # Stripe, OpenAI, Anthropic
+    r"|\bhv[sbr]\.[A-Za-z0-9_\-]{20,}|\bs\.[A-Za-z0-9]{24}\b"  # Vault
+    r"|\bSG\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{16,}|\bnpm_[A-Za-z0-9]{30,}|\bpypi-[A-Za-z0-9_\-]{30,}|\bdop_v1_[a-f0-9]{32,}"
+    r"|\bdckr_pat_[A-Za-z0-9_\-]{16,}|\bAGE-SECRET-KEY-1[A-Z0-9]{20,}|\bEAAC[A-Za-z0-9]{20,}|\bsha256~[A-Za-z0-9_\-]{40,}"
+)
+# In a file of many lines a credential reaches to the end of its line; in one line, to the next delimiter.
+_LINE: Final = re.compile(
+    rf"^([ \t]*(?:export[ \t]+|set[ \t]+|-[ \t]+)*[\"']?[\w.\-/]*(?:{_ENDS}){_ENDING}[\"']?[ \t]*[:=][ \t]*)(\S.*)$", re.IGNORECASE | re.MULTILINE
+)
+_HINTS: Final = re.compile(r"pass|pwd|\bp[sw]|secret|token|jwt|bearer|basic|cred|assert|sig|sas|pin|otp|mnemonic|salt|key|dsn|conn|docker|cookie|auth", re.IGNORECASE)
+
+
+def scrub_text(text: str) -> str:
+    """The text with every credential in it masked: keys, tokens, private keys, logins in URLs, `password=…` and its kin."""
+    if "-----BEGIN" in text or "PuTTY" in text:
+        text = _PEM.sub(_whole, text)
+    if "://" in text and "@" in text:
+        text = _URL.sub(_login, text)
+    text = _SHAPES.sub(_whole, text)
+    if _HINTS.search(text):
+        text = _NAMED.sub(_second, text)
+        text = _HEADER.sub(_header, text)
+        if "\n" in text:
+            text = _LINE.sub(_assigned, _block_scalars(text))
+        text = _TEXT.sub(_assigned, text)
+        text = _OPTION.sub(_second, text)
+        text = _SAID.sub(_second, text)
+    if "-u" in text:
+        text = _CURL.sub(_second, text)
+    if " -p" in text:
+        text = _DATABASE.sub(_second, text)
+    return text
+
+
+def _whole(found: re.Match[str]) -> str:
+    return mask(found[0])
+
+
+def _second(found: re.Match[str]) -> str:
+    value = found[2].strip("\\\"'")
+    return found[0] if benign_value(value) else found[1] + mask(value)
+
+
+def _assigned(found: re.Match[str]) -> str:
+    value = found[2].strip().strip("\\\"'")
+    if benign_value(value) or MASKED.match(value) or value[:1] in "|>{[&" or _NOT_KEY.search(found[1].rstrip("\\\"'`] =:>").lower()):
+        return found[0]
+    quote = re.match(r"\\*[\"']?", found[2])[0] if found[2][:1] in "\\\"'" else ""  # type: ignore[index]
+    return f"{found[1]}{quote}{mask(value)}{quote}"
+
+
+def _header(found: re.Match[str]) -> str:
+    if found[1] is None:
+        return found[3] + mask(found[4])
+    return found[0] if MASKED.match(found[2].strip()) else found[1] + mask(found[2])
+
+
+def _login(found: re.Match[str]) -> str:
+    if found[4] is not None:
+        return f"{found[1]}{mask(found[4])}@"
+    return f"{found[1]}{found[2]}:{mask(found[3])}@"
+
+
+_BLOCK: Final = re.compile(rf"^([ \t]*)(?:- )?[\"']?[\w.\-/]*(?:{_ENDS}){_ENDING}[\"']?[ \t]*:[ \t]*[|>][-+0-9]*[ \t]*$", re.IGNORECASE)
+
+
+def _block_scalars(text: str) -> str:
+    """Mask the YAML block scalars (`password: |`) under a credential's key."""
+    if "|" not in text and ">" not in text:
+        return text
+    lines, out, within = text.split("\n"), [], -1
+    for line in lines:
+        indent = len(line) - len(line.lstrip(" \t"))
+        if within >= 0 and (not line.strip() or indent > within):
+            out.append(line[:indent] + mask(line[indent:]) if line.strip() else line)
+            continue
+        within = -1
+        start = _BLOCK.match(line)
+        if start:
+            within = len(start[1])
+        out.append(line)
+    return "\n".join(out)

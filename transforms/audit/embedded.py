@@ -1,0 +1,307 @@
+"""Search content of any shape, at any depth and in any wrapping, for Secrets and credentials, and mask what it finds.
+
+A Secret hides in lists, templates, patches, in JSON and YAML inside strings, in base64, in gzip inside base64. What cannot be
+searched (too deep, too large, compressed beyond the bound) is masked, never passed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bz2
+import lzma
+import re
+import zlib
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import unquote
+
+import msgspec
+
+from transforms.audit import skeleton
+from transforms.audit.catalogue import Catalogue, FieldRules, mask_tree
+from transforms.audit.credentials import MASKED, benign_value, counts_as_number, mask, scrub_text, sensitive_key
+
+MAX_DEPTH: Final = 120  # of objects and arrays within one document
+MAX_WRAPPINGS: Final = 6  # of documents within strings
+MAX_UNPACKED: Final = 8 << 20  # bytes that one compressed value may unpack to
+LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+# Passed down where a rule of ours keeps a field: its name alone does not condemn what is below.
+SPARED: Final = FieldRules()
+
+
+class TooDeep(ValueError):
+    """Content is nested beyond what is searched."""
+
+
+def _number(text: str) -> msgspec.Raw:
+    return msgspec.Raw(text.encode())
+
+
+# Floats stay the text they were: 1.0 must not become 1, nor 0.10 become 0.1.
+_decoder: Final = msgspec.json.Decoder(float_hook=_number)
+
+
+def load(text: bytes | str) -> Any:
+    """Parse JSON so that `dump` gives every number back as it was spelt. Raises `msgspec.DecodeError`, `RecursionError`."""
+    return _decoder.decode(text)
+
+
+dump: Final[Callable[[Any], bytes]] = msgspec.json.encode
+
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/\-_\s]{8,}={0,2}\s*")
+_BASE64_WORD: Final = re.compile(r"[A-Za-z0-9+/_\-]{24,}={0,2}")
+_HEX: Final = re.compile(r"(?:0x)?(?:[0-9A-Fa-f]{2}){8,}")
+_ESCAPE: Final = re.compile(r"\\+u([0-9A-Fa-f]{4})|\\+x([0-9A-Fa-f]{2})")
+_PERCENT: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+_KIND_SECRET: Final = re.compile(r"kind\\*[\"']?\s*[:=]\s*\\*[\"']?Secret(?:List)?\b", re.IGNORECASE)
+_SECRET_DATA: Final = re.compile(r"\bdata\\*[\"']?\s*[:=]|string_?data", re.IGNORECASE)
+_DOCUMENTS: Final = re.compile(r"(^---[^\n]*\n?)", re.MULTILINE)
+_HAS_SECRET: Final = re.compile(r"kind.{0,8}secret|string_?data", re.IGNORECASE)
+_PRINTS: Final = re.compile(r"[^\x00-\x08\x0e-\x1f\x7f]*")
+
+
+class Search:
+    """One event's search: what is cut is counted by kind in `cuts` (kind -> [count, bytes])."""
+
+    def __init__(self, catalogue: Catalogue | None = None, hash_key: bytes | None = None) -> None:
+        self.catalogue = catalogue
+        self.hash_key = hash_key
+        self.cuts: dict[str, list[int]] = {}
+
+    def count(self, kind: str, size: int, times: int = 1) -> None:
+        """Note that `times` values of `size` bytes were cut."""
+        found = self.cuts.setdefault(kind, [0, 0])
+        found[0] += times
+        found[1] += size
+
+    def masked(self, kind: str, value: str) -> str:
+        """The value masked, and counted unless it was masked before."""
+        stand_in = mask(value)
+        if stand_in != value:
+            self.count(kind, len(value.encode("utf-8", "surrogatepass")))
+        return stand_in
+
+    def node(self, node: Any, depth: int = 0, wrapped: int = 0, key: str = "", rules: FieldRules | None = None) -> Any:
+        """The node without Secrets and credentials; changed in place where it is an object or an array."""
+        if isinstance(node, str):
+            return self.value(key, node, wrapped)
+        if isinstance(node, dict):
+            return self._object(node, depth + 1, wrapped, rules)
+        if isinstance(node, list):
+            return self._array(node, depth + 1, wrapped, key, rules)
+        if key and isinstance(node, (int, msgspec.Raw)) and not isinstance(node, bool) and counts_as_number(key) and sensitive_key(key):
+            return self.masked("credential", dump(node).decode())
+        return node
+
+    def value(self, key: str, text: str, wrapped: int = 0) -> str:
+        """A string field's value, judged by its key and its content."""
+        if len(text) < 2 or MASKED.fullmatch(text):
+            return text
+        if key and sensitive_key(key) and not benign_value(text):
+            return self.masked("credential", text)
+        if key == LAST_APPLIED:
+            return self._last_applied(text, wrapped)
+        return self.text(text, wrapped)
+
+    def _last_applied(self, text: str, wrapped: int) -> str:
+        try:
+            tree = load(text)
+        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+            return self.masked("lastApplied", text)
+        return self._rewrap(tree, text, wrapped)
+
+    def _rewrap(self, tree: Any, text: str, wrapped: int) -> str:
+        before = dump(tree)
+        after = dump(self.node(tree, 0, wrapped + 1))
+        return text if after == before and not _has_duplicates(text, before) else after.decode()
+
+    def _array(self, items: list[Any], depth: int, wrapped: int, key: str, rules: FieldRules | None) -> list[Any]:
+        if depth > MAX_DEPTH:
+            raise TooDeep
+        option = False
+        for at, item in enumerate(items):
+            if not isinstance(item, str):
+                items[at] = self.node(item, depth, wrapped, "" if isinstance(item, (dict, list)) else key, rules)
+                continue
+            if option and not item.startswith("-") and not benign_value(item):
+                items[at] = self.masked("credential", item)
+            else:
+                items[at] = self.value("" if key == "secrets" else key, item, wrapped)
+            bare = item.lstrip("-")
+            option = item != bare and len(bare) < 100 and sensitive_key(bare)
+        return items
+
+    def _object(self, node: dict[str, Any], depth: int, wrapped: int, rules: FieldRules | None = None) -> Any:
+        if depth > MAX_DEPTH:
+            raise TooDeep
+        if rules is not SPARED:
+            shape = skeleton.shape_of(node)
+            if shape is not None:
+                return skeleton.reduce(node, shape, self)
+        if is_patch_operation(node):
+            return self._operation(node, depth, wrapped)
+        if self.catalogue is not None and "kind" in node and rules is None:
+            rules = self.catalogue.for_kind(node)
+            if rules is not None:
+                mask_tree(node, rules, self)
+        named = node.get("name", node.get("key", node.get("Name", node.get("Key"))))
+        named = named if isinstance(named, str) and sensitive_key(named) else ""
+        for field, value in list(node.items()):
+            if value is None or isinstance(value, bool):
+                continue
+            below = rules.under(field) if rules is not None else None
+            if rules is SPARED or below == "keep":
+                node[field] = self.node(value, depth, wrapped, "", SPARED)
+                continue
+            key = named if named and field in ("value", "Value") else field
+            node[field] = self.node(value, depth, wrapped, key, below if isinstance(below, FieldRules) else None)
+            if len(field) > 40 and scrub_text(field) != field:
+                node[self.masked("credential", field)] = node.pop(field)
+        return node
+
+    def _operation(self, operation: dict[str, Any], depth: int, wrapped: int) -> dict[str, Any]:
+        """One operation of a JSON patch (RFC 6902): the last name in its path is the key of its value."""
+        path = operation["path"]
+        parts = [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")]
+        key = next((part for part in reversed(parts) if part and part != "-" and not part.isdigit()), "")
+        if "value" in operation:
+            if key == "value" and isinstance(operation["value"], str) and "env" in parts:
+                operation["value"] = self.masked("credential", operation["value"])
+            else:
+                operation["value"] = self.node(operation["value"], depth, wrapped, key)
+        for field in operation:
+            if field != "value" and isinstance(operation[field], (dict, list)):
+                operation[field] = self.node(operation[field], depth, wrapped)
+            elif field != "value" and isinstance(operation[field], str):
+                operation[field] = self.text(operation[field], wrapped)
+        return operation
+
+    def text(self, text: str, wrapped: int = 0) -> str:
+        """A string without the Secrets and credentials in it, whatever it is wrapped in."""
+        if len(text) < 6 or MASKED.fullmatch(text):
+            return text
+        if wrapped > MAX_WRAPPINGS:
+            return self.masked("embedded", text)
+        first = text[0] if not text[0].isspace() else text.lstrip()[:1]
+        if first and first in '{["':
+            try:
+                tree = load(text)
+            except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+                pass
+            else:
+                return self._rewrap(tree, text, wrapped)
+        if _HAS_SECRET.search(text):
+            text = self._documents(text)
+        if self._wraps(text, wrapped):
+            return self.masked("embedded", text)
+        text = self._words(text, wrapped)
+        scrubbed = scrub_text(text)
+        if scrubbed != text:
+            self.count("credential", max(0, len(text.encode("utf-8", "surrogatepass")) - len(scrubbed.encode("utf-8", "surrogatepass"))))
+        return scrubbed
+
+    def _documents(self, text: str) -> str:
+        """Mask the YAML documents that are Secrets."""
+        parts = _DOCUMENTS.split(text)
+        for at, part in enumerate(parts):
+            if (_KIND_SECRET.search(part) and _SECRET_DATA.search(part)) or re.search(r"string_?data\\*[\"']?\s*[:=]", part, re.IGNORECASE):
+                parts[at] = part if MASKED.fullmatch(part.strip()) else self.masked("embedded", part)
+        return "".join(parts)
+
+    def _wraps(self, text: str, wrapped: int) -> bool:
+        """Whether the string as a whole is an encoding of something that holds a Secret or a credential."""
+        if _BASE64.fullmatch(text) and self._taints_base64(text, wrapped):
+            return True
+        if _HEX.fullmatch(text) and self.taints(bytes.fromhex(text.removeprefix("0x")), wrapped):
+            return True
+        if "\\" in text and _ESCAPE.search(text):
+            plain = _ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
+            if self._taints_text(plain, wrapped) and not self._taints_text(text, wrapped):
+                return True
+        if "%" in text and _PERCENT.search(text):
+            plain = unquote(text)
+            if plain != text and self._taints_text(plain, wrapped):
+                return True
+        return False
+
+    def _words(self, text: str, wrapped: int) -> str:
+        """Mask the base64 words within a longer text that wrap a Secret or a credential."""
+        if len(text) < 24:
+            return text
+        return _BASE64_WORD.sub(lambda found: self.masked("embedded", found[0]) if self._taints_base64(found[0], wrapped) else found[0], text)
+
+    def _taints_base64(self, text: str, wrapped: int) -> bool:
+        packed = "".join(text.split()).rstrip("=")
+        raw = packed.replace("-", "+").replace("_", "/")
+        for skip in range(1 if raw == packed and len(raw) < 40 else 4):
+            try:
+                cut = raw[skip:]
+                decoded = base64.b64decode(cut[: len(cut) - (len(cut) % 4 == 1)] + "=" * (-(len(cut) - (len(cut) % 4 == 1)) % 4))
+            except (binascii.Error, ValueError):
+                continue
+            if len(decoded) >= 6 and self.taints(decoded, wrapped, whole=skip == 0):
+                return True
+        return False
+
+    def taints(self, content: bytes, wrapped: int, *, whole: bool = True) -> bool:
+        """Whether decoded content holds a Secret or a credential, or is compressed and cannot be searched."""
+        if wrapped >= MAX_WRAPPINGS:
+            return True
+        unpacked = _unpack(content) if whole else None
+        if unpacked is not None:
+            return unpacked is _UNKNOWN or self.taints(unpacked, wrapped + 1)
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+            if not whole or not re.search(r"[ -~]{12}", text):
+                return False
+            return _scrubs(text)
+        if not _PRINTS.fullmatch(text) and not whole:
+            return False
+        return self._taints_text(text, wrapped)
+
+    def _taints_text(self, text: str, wrapped: int) -> bool:
+        probe = Search(self.catalogue, None)
+        try:
+            return probe.text(text, wrapped + 1) != text
+        except TooDeep:
+            return True
+
+
+_UNKNOWN: Final = b"?"
+
+
+def _unpack(content: bytes) -> bytes | None:
+    """What compressed content unpacks to; None if it is not compressed, `_UNKNOWN` if it cannot be unpacked within the bound."""
+    try:
+        if content.startswith(b"\x1f\x8b") or content[:2] in (b"\x78\x9c", b"\x78\xda", b"\x78\x01"):
+            inflate = zlib.decompressobj(47)
+            out = inflate.decompress(content, MAX_UNPACKED)
+            return _UNKNOWN if inflate.unconsumed_tail or not out else out
+        if content.startswith(b"BZh") and len(content) > 10:
+            return bz2.BZ2Decompressor().decompress(content, MAX_UNPACKED) or _UNKNOWN
+        if content.startswith(b"\xfd7zXZ\x00"):
+            return lzma.LZMADecompressor(memlimit=64 << 20).decompress(content, MAX_UNPACKED) or _UNKNOWN
+        if content.startswith((b"\x28\xb5\x2f\xfd", b"PK\x03\x04")):
+            return _UNKNOWN
+    except (zlib.error, OSError, ValueError, EOFError, lzma.LZMAError):
+        return _UNKNOWN if content.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) else None
+    return None
+
+
+def _scrubs(text: str) -> bool:
+    return scrub_text(text) != text or (_KIND_SECRET.search(text) is not None and _SECRET_DATA.search(text) is not None)
+
+
+def _has_duplicates(text: str, dumped: bytes) -> bool:
+    """Whether an object in the JSON text may have named a key twice: then its copy may hold what its tree does not."""
+    return text.count('":') + text.count('" :') > dumped.count(b'":')
+
+
+def is_patch_operation(node: dict[str, Any]) -> bool:
+    """Whether the object is one operation of a JSON patch (RFC 6902)."""
+    return isinstance(node.get("op"), str) and isinstance(node.get("path"), str)
