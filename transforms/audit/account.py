@@ -1,0 +1,73 @@
+"""The account of one source range: what became of every event in it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+# In the order of precedence: the first that applies is the event's one outcome.
+OUTCOMES: Final = ("dead_letter", "dropped_by_rule", "dropped_by_stage", "duplicate", "merged", "folded", "kept")
+NO_RULE: Final = "none"
+
+
+class Account(msgspec.Struct, array_like=True):
+    """Counts of one range; partial accounts of the same range add up.
+
+    The range is `start` to `end` of the decompressed stream of the run's input number `file`. `mac` is empty in a
+    partial account that did not see the end of the range.
+    """
+
+    file: int
+    start: int
+    end: int = 0
+    events: int = 0
+    bytes: int = 0
+    kept: int = 0
+    folded: int = 0
+    merged: int = 0
+    duplicate: int = 0
+    dropped_by_rule: dict[str, int] = {}
+    dropped_by_stage: int = 0
+    dead_lettered: dict[str, int] = {}
+    mac: bytes = b""
+
+    def add(self, other: Account) -> None:
+        """Add the counts of another partial account of the same range."""
+        self.end = max(self.end, other.end)
+        self.events += other.events
+        self.bytes += other.bytes
+        self.kept += other.kept
+        self.folded += other.folded
+        self.merged += other.merged
+        self.duplicate += other.duplicate
+        self.dropped_by_stage += other.dropped_by_stage
+        self.mac = self.mac or other.mac
+        for mine, theirs in ((self.dropped_by_rule, other.dropped_by_rule), (self.dead_lettered, other.dead_lettered)):
+            for name, count in theirs.items():
+                mine[name] = mine.get(name, 0) + count
+
+    def drop_by_rule(self, rule: int | None) -> None:
+        """Count one event that a rule of level None dropped; None: no rule matched it."""
+        name = NO_RULE if rule is None else str(rule)
+        self.dropped_by_rule[name] = self.dropped_by_rule.get(name, 0) + 1
+
+    def dead_letter(self, code: str) -> None:
+        """Count one event that could not be read."""
+        self.dead_lettered[code] = self.dead_lettered.get(code, 0) + 1
+
+    @property
+    def accounted(self) -> int:
+        """Events with an outcome; equals `events` where the account is closed."""
+        dropped = sum(self.dropped_by_rule.values()) + self.dropped_by_stage
+        return self.kept + self.folded + self.merged + self.duplicate + dropped + sum(self.dead_lettered.values())
+
+
+def total(accounts: list[Account]) -> Account:
+    """The sum over ranges; file, start and mac mean nothing in it."""
+    out = Account(0, 0)
+    for account in accounts:
+        out.add(account)
+    out.end = 0
+    out.mac = b""
+    return out

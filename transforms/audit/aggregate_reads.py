@@ -1,0 +1,225 @@
+"""Fold the reads of a split into partial summaries, and say which guard keeps a read from being folded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from transforms.audit.event import Event, text
+from transforms.audit.guards import FOLDABLE_VERBS, HARMLESS_FLAGS, Guard, Read, guard_of_read
+from transforms.audit.read_summary import AUDIT_IDS_KEPT, ReadSummary, Sample, merge_rows
+from transforms.audit.redaction import sensitive_read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+WINDOW: Final = 60_000_000
+_CACHE_LIMIT: Final = 50_000
+_errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+class _User(msgspec.Struct):
+    username: str | None = None
+    groups: list[str] | None = None
+
+
+class _Reference(msgspec.Struct):
+    resource: str = ""
+    subresource: str | None = None
+    apiGroup: str | None = None  # noqa: N815 - Kubernetes' name
+    namespace: str | None = None
+    name: str | None = None
+
+
+class _Status(msgspec.Struct):
+    code: int | None = None
+
+
+_user = msgspec.json.Decoder(_User).decode
+_reference = msgspec.json.Decoder(_Reference).decode
+_status = msgspec.json.Decoder(_Status).decode
+_addresses = msgspec.json.Decoder(list[str]).decode
+_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+# (what the read is folded by, the object's name, the guard that protects it)
+Classified = tuple[Read | None, str | None, str | None]
+_UNREADABLE: Final[Classified] = (None, None, "unknown_word")
+
+
+class ReadGuard:
+    """Tells the reads that may be folded from those that a guard protects. Holds caches; one per worker."""
+
+    def __init__(self, guards: Sequence[Guard] = ()) -> None:
+        self._guards = guards
+        self._known: dict[Any, Classified] = {}
+        self._annotations: dict[bytes, str | None] = {b"": None}
+        self._reads: dict[tuple[Any, ...], Read] = {}
+
+    def classify(self, event: Event) -> Classified:
+        """The read's key, name and guard; (None, None, None) for what is no final event of get, list or watch."""
+        if event.verb not in FOLDABLE_VERBS or event.stage not in ("ResponseComplete", "Panic"):
+            return None, None, None
+        read, name, guard = self._by_key(event)
+        if guard is None:
+            guard = self._by_event(event)
+        return read, name, guard
+
+    def _by_key(self, event: Event) -> Classified:
+        uri = event.requestURI
+        reference = bytes(event.objectRef)
+        path = None if reference or uri is UNSET else uri.partition("?")[0]  # type: ignore[union-attr]
+        known = (bytes(event.user), event.verb, reference, event.userAgent, bytes(event.responseStatus), path, bytes(event.impersonatedUser))
+        found = self._known.get(known)
+        if found is None:
+            if len(self._known) >= _CACHE_LIMIT:
+                self._known.clear()
+                self._reads.clear()
+            found = self._known[known] = self._classified(event, path)
+        return found
+
+    def _classified(self, event: Event, path: str | None) -> Classified:
+        try:
+            user = _user(bytes(event.user) or b"{}")
+            reference = _reference(event.objectRef) if event.objectRef else None
+            code = _status(bytes(event.responseStatus) or b"{}").code
+            impersonated = (_user(event.impersonatedUser).username or "") if event.impersonatedUser else None
+            if code is not None and not -(1 << 31) <= code < 1 << 31:
+                return _UNREADABLE
+        except _errors:
+            return _UNREADABLE
+        agent = None if event.userAgent is UNSET else text(event.userAgent)
+        if reference is None:
+            read = Read(user.username, impersonated, text(event.verb), None, None, None, None, agent, path, code)
+        else:
+            target = (reference.apiGroup, reference.resource, reference.subresource, reference.namespace)
+            read = Read(user.username, impersonated, text(event.verb), *target, agent, None, code)
+        read = self._reads.setdefault(read.key, read)
+        groups = user.groups or ()
+        guard = guard_of_read(read, groups)
+        if guard is None:
+            guard = next((own.name for own in self._guards if own.protects(read, groups)), None)
+        return read, reference.name if reference else None, guard
+
+    def _by_event(self, event: Event) -> str | None:
+        flags: Any = event.flags
+        if event.stage == "Panic":
+            return "panic"
+        if event.moment is None:
+            return "odd_time"
+        if flags and not HARMLESS_FLAGS.issuperset(flags):
+            return "withheld"
+        if event.unknown:
+            return "unknown_word"
+        raw = bytes(event.annotations)
+        guard = self._annotations.get(raw, UNSET)
+        if guard is UNSET:
+            if len(self._annotations) >= _CACHE_LIMIT:
+                self._annotations.clear()
+            guard = self._annotations[raw] = _annotation_guard(raw)
+        if guard is None and sensitive_read(event):
+            return "secrets"
+        return guard  # type: ignore[return-value]
+
+
+def _annotation_guard(raw: bytes) -> str | None:
+    if not raw:
+        return None
+    try:
+        keys = _keys(raw)
+    except _errors:
+        return "unknown_word"
+    if "audit.k8s.io/truncated" in keys:
+        return "truncated"
+    return "failed_open" if any(key.startswith("failed-open.") for key in keys) else None
+
+
+class _Row(msgspec.Struct):
+    """A summary while its split is read: raw counts, and the exemplar not yet encoded."""
+
+    count: int = 0
+    merged: int = 0
+    bytes: int = 0
+    first: int = 0
+    last: int = 0
+    names: dict[str, int] = {}
+    addresses: dict[bytes, int] = {}
+    audit_ids: list[str] = []
+    omitted: Sample | None = None
+    exemplar: Any = None
+    order: tuple[int, int, int] = (0, 0, 0)
+
+
+class Reads:
+    """The reads of one split, folded by window, cluster and key."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._window = window
+        self._rows: dict[tuple[int, str, Read], _Row] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, event: Event, read: Read, name: str | None, cluster: str) -> None:
+        """Fold a redacted final event with its merged stages."""
+        moment: int = event.moment  # type: ignore[assignment]
+        at = (moment - moment % self._window, cluster, read)
+        row = self._rows.get(at)
+        if row is None:
+            row = self._rows[at] = _Row(first=moment, last=moment, exemplar=event, order=(moment, event.offset, event.item))  # type: ignore[arg-type]
+        elif moment <= row.first:
+            order = (moment, event.offset, event.item)
+            if order < row.order:  # type: ignore[operator]
+                row.first, row.exemplar, row.order = moment, event, order  # type: ignore[assignment]
+        elif moment > row.last:
+            row.last = moment
+        row.count += 1
+        row.bytes += event.size  # type: ignore[operator]
+        stages: Any = event.merged
+        if stages:
+            row.merged += len(stages)
+            for stage in stages:
+                row.bytes += stage.size
+        if name is not None:
+            row.names[name] = row.names.get(name, 0) + 1
+        raw = bytes(event.sourceIPs)
+        row.addresses[raw] = row.addresses.get(raw, 0) + 1
+        if event.auditID is not UNSET:
+            row.audit_ids.append(event.auditID)  # type: ignore[arg-type]
+            if len(row.audit_ids) > 4096:
+                row.omitted = _sampled(row)
+                row.audit_ids.clear()
+
+    def flush(self, file: int, encode: Callable[[Event, str], bytes]) -> dict[int, list[ReadSummary]]:
+        """The partial summaries so far, by window; the exemplars as records."""
+        windows: dict[int, list[ReadSummary]] = {}
+        for (window, cluster, read), row in self._rows.items():
+            summary = ReadSummary(cluster, window, read.key, row.count, row.merged, row.bytes, row.first, row.last)
+            for name, count in row.names.items():
+                summary.names.add(name, count)
+            for raw, count in row.addresses.items():
+                for address in addresses(raw):
+                    summary.addresses.add(address, count)
+            summary.audit_ids = _sampled(row)
+            summary.order = (row.order[0], file, row.order[1], row.order[2])
+            summary.exemplar = encode(row.exemplar, cluster)
+            windows.setdefault(window, []).append(summary)
+        self._rows.clear()
+        return {window: merge_rows(rows) for window, rows in windows.items()}
+
+
+def _sampled(row: _Row) -> Sample:
+    sample = row.omitted or Sample(AUDIT_IDS_KEPT)
+    for audit_id in row.audit_ids:
+        sample.add(audit_id)
+    sample.trim()
+    return sample
+
+
+def addresses(raw: bytes) -> list[str]:
+    """The event's source IPs; none where the field is odd."""
+    try:
+        return _addresses(raw) if raw else []
+    except _errors:
+        return []

@@ -1,0 +1,39 @@
+"""Apply an audit Policy to a block of events: drop, or cut to the rule's level."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transforms.audit.event import text
+from transforms.audit.policy import apply_policy as apply_to_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transforms.audit.account import Account
+    from transforms.audit.block import EventBlock
+    from transforms.audit.policy import Policy
+
+
+def apply_policy(policy: Policy | None, block: EventBlock, trace: Callable[[Any, str, str | None], None] | None = None) -> None:
+    """Leave in the block the events that the policy keeps, cut to its level; count the others. No policy: keep all."""
+    if policy is None:
+        return
+    left = []
+    for event in block.events:
+        decision = apply_to_event(policy, event)
+        event.rule = decision.rule  # type: ignore[assignment]
+        drops = decision.drops(text(event.stage))
+        if drops is None:
+            if "ResponseComplete" in decision.omit_stages:
+                event.completes = False  # type: ignore[assignment]
+            left.append(event)
+            continue
+        account: Account = event.account  # type: ignore[assignment]
+        if drops == "rule":
+            account.drop_by_rule(decision.rule)
+        else:
+            account.dropped_by_stage += 1
+        if trace:
+            trace(event, f"dropped_by_{drops}", None)
+    block.events = left

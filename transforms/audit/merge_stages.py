@@ -1,0 +1,280 @@
+"""Merge a request's earlier stages into its final event, where that repeats all that they say.
+
+Half of a full audit log is stage RequestReceived. Here only the plain case is settled: one final event whose earlier stages
+are at hand. Whatever is not plain (copies, reused audit IDs, a stage that is still to come) is left `loose` for
+`resolve_copies`, which sees all events of an audit ID.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Raw
+
+from transforms.audit.audit_ids import hash_groups
+from transforms.audit.block import DEFAULT_CLUSTER
+
+from transforms.audit.event import EARLY_STAGES, FINAL_STAGES, Event
+from transforms.audit.parts import decode_reference, impersonated_part, json_text, micros, source_ips_part, status_part, user_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from transforms.audit.block import EventBlock, Split
+
+# Requests that have a stage ResponseStarted, and may end long after it: the API server's own list.
+LONG_RUNNING_VERBS: Final = frozenset({"watch", "proxy"})
+LONG_RUNNING_SUBRESOURCES: Final = frozenset({"attach", "exec", "proxy", "log", "portforward"})
+PENDING_LIMIT: Final = 50_000
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_texts = msgspec.json.Decoder(dict[str, str]).decode
+_errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+_status_code = msgspec.json.Decoder(type("Code", (msgspec.Struct,), {"__annotations__": {"code": int}, "code": 0})).decode
+_subresource = msgspec.json.Decoder(type("Sub", (msgspec.Struct,), {"__annotations__": {"subresource": str}, "subresource": ""})).decode
+
+
+def same_request(early: Event, final: Event) -> bool:
+    """Whether two events of one cluster and audit ID are stages of the same request."""
+    return (
+        early.requestReceivedTimestamp == final.requestReceivedTimestamp
+        and early.requestURI == final.requestURI
+        and early.verb == final.verb
+        and (early.user == final.user or user_part(bytes(early.user)) == user_part(bytes(final.user)))
+        and (early.sourceIPs == final.sourceIPs or source_ips_part(bytes(early.sourceIPs)) == source_ips_part(bytes(final.sourceIPs)))
+    )
+
+
+def repeats(early: Event, final: Event) -> bool:
+    """Whether the final event holds all that the earlier stage says, less its stage and time, which the merged record keeps."""
+    if early.level != final.level or early.userAgent != final.userAgent or micros(early.stageTimestamp) is None:
+        return False
+    if not (early.annotations or early.responseStatus or early.impersonatedUser or early.requestObject) and (
+        not (early.responseObject or early.authenticationMetadata or early.unknown) and _same_object(early.objectRef, final.objectRef)
+    ):
+        return True
+    return content_items(early) <= content_items(final)
+
+
+def _same_object(early: Raw, final: Raw) -> bool:
+    # The server fills in name, UID and version when it has read the body, so the final event often says more.
+    if early == final or not early:
+        return True
+    try:
+        mine, other = decode_reference(early), decode_reference(final)
+    except _errors:
+        return False
+    if mine.resource != other.resource or mine.apiGroup != other.apiGroup or mine.apiVersion != other.apiVersion:
+        return False
+    if (mine.namespace is not UNSET and mine.namespace != other.namespace) or (mine.name is not UNSET and mine.name != other.name):
+        return False
+    if mine.subresource is not UNSET and mine.subresource != other.subresource:
+        return False
+    return (mine.uid is UNSET or mine.uid == other.uid) and (mine.resourceVersion is UNSET or mine.resourceVersion == other.resourceVersion)
+
+
+def content_items(event: Event) -> set[bytes]:
+    """What an event says beside what identifies its request: one item per field, and per entry of maps and references."""
+    items = {b"level=" + str(event.level).encode(), b"userAgent=" + str(event.userAgent).encode("utf-8", "surrogatepass")}
+    for name, raw, part in (
+        ("impersonatedUser", event.impersonatedUser, impersonated_part),
+        ("responseStatus", event.responseStatus, status_part),
+        ("user", event.user, user_part),
+        ("sourceIPs", event.sourceIPs, source_ips_part),
+    ):
+        encoded, odd = part(bytes(raw))
+        if raw:
+            items.add(name.encode() + b"=" + encoded)
+        items.update(_entries(name, odd))
+    for name in ("authenticationMetadata", "requestObject", "responseObject"):
+        raw = bytes(getattr(event, name))
+        if raw:
+            items.add(name.encode() + b"=" + json_text(raw))
+    for name, raw in (("objectRef", event.objectRef), ("annotations", event.annotations)):
+        if raw:
+            items.update(_entries(name, _values(raw)))
+    items.update(_entries("unknown", event.unknown))
+    return items
+
+
+def _values(raw: Raw) -> dict[str, bytes]:
+    try:
+        return {key: value.encode() for key, value in _texts(raw).items()}
+    except _errors:
+        pass
+    try:
+        return {key: b"JSON " + json_text(bytes(value)) for key, value in _fields(raw).items()}
+    except _errors:
+        return {"": bytes(raw)}
+
+
+def _entries(name: str, values: dict[str, bytes] | None) -> Iterable[bytes]:
+    return [f"{name}/{key}=".encode("utf-8", "surrogatepass") + value for key, value in (values or {}).items()]
+
+
+def request_hash(event: Event, key: bytes) -> bytes:
+    """Keyed hash of what identifies the request beside cluster and audit ID; equal where `same_request` holds."""
+    parts = (
+        user_part(bytes(event.user))[0],
+        source_ips_part(bytes(event.sourceIPs))[0],
+        *[repr(text).encode("utf-8", "surrogatepass") for text in (event.requestReceivedTimestamp, event.requestURI, event.verb)],
+    )
+    return blake2b(b"\0".join(parts), digest_size=16, key=key[:64]).digest()
+
+
+def content_hashes(event: Event, key: bytes) -> list[bytes]:
+    """Keyed hashes of the content items, so that they can be compared where raw content must not go."""
+    return [blake2b(item, digest_size=8, key=key[:64]).digest() for item in sorted(content_items(event))]
+
+
+_codes: dict[bytes, int] = {}
+_subresources: dict[bytes, str] = {}
+
+
+def _cached(raw: bytes, known: dict[bytes, Any], decode: Callable[[bytes], Any], name: str, default: Any) -> Any:
+    found = known.get(raw)
+    if found is None:
+        if len(known) > 20_000:
+            known.clear()
+        try:
+            found = getattr(decode(raw), name) if raw else default
+        except _errors:
+            found = default
+        known[raw] = found
+    return found
+
+
+def status_code(event: Event) -> int:
+    """HTTP status code; 0 where the event has none."""
+    return _cached(bytes(event.responseStatus), _codes, _status_code, "code", 0)
+
+
+def subresource(event: Event) -> str:
+    """Subresource of the object reference; empty where there is none."""
+    return _cached(bytes(event.objectRef), _subresources, _subresource, "subresource", "")
+
+
+def ends_alone(event: Event) -> bool:
+    """Whether no final event is to come: a ResponseStarted that failed (a 401), or a policy that omits the final stage."""
+    return event.completes is False or (event.stage == "ResponseStarted" and status_code(event) >= 400)
+
+
+class StageMerger:
+    """Merges the stages of one split's events, block after block; what waits for its final event is carried along.
+
+    Events that are settled stay in the block, with `merged` filled; loose ones need to meet the rest of their audit ID.
+    `recalled` are hashes (`audit_ids`) of audit IDs that are known to turn up elsewhere too. `key` makes the hashes that
+    loose events travel with.
+    """
+
+    def __init__(self, split: Split, key: bytes, *, merge: bool = True, recalled: bytes = b"") -> None:
+        self._fixed = split.cluster
+        self._key = key
+        self._merge = merge
+        self._recalled = np.frombuffer(recalled, dtype=np.uint64)
+        self._waiting: dict[Any, list[Event]] = {}
+        self._paired = self._alone = 0
+
+    def feed(self, block: EventBlock) -> None:
+        """Leave the settled events in the block, those among them that waited in earlier blocks, and set the loose ones apart."""
+        groups: dict[Any, Any] = {}
+        settled: list[Event] = []
+        loose: list[Event] = []
+        fixed = self._fixed
+        for event in block.events:
+            group_of: Any = event.auditID if fixed is not None or event.cluster is None else (event.cluster, event.auditID)
+            found = groups.get(group_of)
+            if found is None:
+                groups[group_of] = event
+            elif type(found) is list:
+                found.append(event)
+            else:
+                groups[group_of] = [found, event]
+        forced = self._forced(groups) if len(self._recalled) else ()
+        waiting = self._waiting
+        for group_of, found in groups.items():
+            if type(found) is list and len(found) == 2 and not forced and group_of not in waiting and self._plain_pair(*found):
+                self._paired += 1
+                found[1].merged = [found[0]]
+                settled.append(found[1])
+                continue
+            group = found if type(found) is list else [found]
+            earlier = waiting.pop(group_of, None) if waiting else None
+            if earlier:
+                group = earlier + group
+            if group_of in forced or not _identified(group_of):
+                loose += group
+            else:
+                self._settle(group_of, group, settled, loose)
+        if block.last or len(waiting) > PENDING_LIMIT:
+            for group in waiting.values():
+                loose += group
+            waiting.clear()
+        block.events = settled
+        block.loose = [(event, request_hash(event, self._key), content_hashes(event, self._key)) for event in loose]
+
+    def _forced(self, groups: dict[Any, Any]) -> set[Any]:
+        ordered, hashes = hash_groups(groups, self._fixed or DEFAULT_CLUSTER)
+        return {ordered[at] for at in np.flatnonzero(np.isin(hashes, self._recalled))}
+
+    def _plain_pair(self, early: Event, final: Event) -> bool:
+        """Nearly all there is: RequestReceived and ResponseComplete of one request, with nothing odd about them."""
+        return (
+            early.stage == "RequestReceived"
+            and final.stage == "ResponseComplete"
+            and self._merge
+            and final.auditID is not UNSET
+            and same_request(early, final)
+            and repeats(early, final)
+        )
+
+    def _settle(self, group_of: Any, group: list[Event], settled: list[Event], loose: list[Event]) -> None:
+        final = group[-1]
+        if len(group) == 1:
+            if final.stage in EARLY_STAGES:
+                if ends_alone(final):
+                    settled.append(final)
+                elif self._merge:
+                    self._waiting[group_of] = group
+                else:
+                    loose.append(final)
+            elif self._expects_company(final):
+                loose.append(final)
+            else:
+                self._alone += 1
+                settled.append(final)
+            return
+        if final.stage not in FINAL_STAGES:  # out of order, as a webhook delivers
+            group.sort(key=lambda event: event.stage in FINAL_STAGES)
+            final = group[-1]
+        early = group[:-1]
+        if final.stage in EARLY_STAGES:
+            if self._merge and len({event.stage for event in group}) == len(group):
+                self._waiting[group_of] = group
+            else:
+                loose += group
+        elif self._repeated(early, final):
+            self._paired += 1
+            if self._merge:
+                final.merged = early  # type: ignore[assignment]
+                settled.append(final)
+            else:
+                settled += group
+        else:
+            loose += group
+
+    def _repeated(self, early: list[Event], final: Event) -> bool:
+        stages = {event.stage for event in early}
+        if len(stages) != len(early) or not stages <= EARLY_STAGES:
+            return False
+        return all(same_request(event, final) and repeats(event, final) for event in early)
+
+    def _expects_company(self, final: Event) -> bool:
+        # A guess that costs time where it is wrong, and never changes the result: what is settled and turns up elsewhere is recalled.
+        return self._merge and (self._paired > self._alone or final.verb in LONG_RUNNING_VERBS or subresource(final) in LONG_RUNNING_SUBRESOURCES)
+
+
+def _identified(group_of: Any) -> bool:
+    return (group_of[1] if isinstance(group_of, tuple) else group_of) is not UNSET

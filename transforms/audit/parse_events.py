@@ -1,0 +1,81 @@
+"""Parse a block's lines into events; what cannot be read becomes a dead letter."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+import msgspec
+from msgspec import UNSET
+
+from transforms.audit.block import DeadLetter, EventBlock, RawBlock
+from transforms.audit.event import Event
+from transforms.audit.recognise import recognise
+
+STEP: Final = "ParseEvents"
+_decode = msgspec.json.Decoder(Event).decode
+_errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+def parse_events(block: RawBlock, key: bytes) -> EventBlock:
+    """The events of a block, in order; every event is counted in the block's account. Never raises, whatever the input.
+
+    A line that is one event is decoded here; lists, envelopes, odd shapes and what is broken go to `recognise`.
+    """
+    parsed = EventBlock(split=block.split, account=block.account, events=[], dead_letters=[], last=block.last)
+    if block.items is None:
+        _parse_lines(block, key, parsed)
+    else:
+        for offset, item, raw, code in block.items:
+            if code is not None:
+                _bury(parsed, key, code, "the document is broken here", raw or b"", offset, item)
+            else:
+                _parse_odd(raw or b"", offset, item, key, parsed)
+    parsed.account.events += len(parsed.events)
+    return parsed
+
+
+def _parse_lines(block: RawBlock, key: bytes, parsed: EventBlock) -> None:
+    offset, account, append = block.offset, block.account, parsed.events.append
+    all_ascii = block.data.isascii()
+    for line in block.data.split(b"\n"):
+        size = len(line)
+        if size:
+            try:
+                event = _decode(line)
+                if not all_ascii:
+                    line.decode()  # what the decoder skips it does not check
+                plain = event.stage is not UNSET and event.level is not UNSET and event.auditID is not UNSET
+            except _errors:
+                plain = False
+            if plain:
+                event.offset = offset  # type: ignore[assignment]
+                event.item = 0  # type: ignore[assignment]
+                event.size = size  # type: ignore[assignment]
+                event.account = account  # type: ignore[assignment]
+                append(event)
+            elif not line.isspace():
+                _parse_odd(line, offset, 0, key, parsed, unterminated=block.unterminated)
+        offset += size + 1
+
+
+def _parse_odd(record: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, *, unterminated: bool = False) -> None:
+    for at, found in enumerate(recognise(record), item):
+        event = found.event
+        if event is None:
+            code = "UNTERMINATED_LINE" if unterminated and found.code == "INVALID_JSON" else found.code
+            _bury(parsed, key, code or "INTERNAL", found.message, found.raw, offset, at)
+            continue
+        event.offset = offset  # type: ignore[assignment]
+        event.item = at  # type: ignore[assignment]
+        event.size = found.length  # type: ignore[assignment]
+        event.account = parsed.account  # type: ignore[assignment]
+        event.cluster = found.cluster  # type: ignore[assignment]
+        parsed.events.append(event)
+
+
+def _bury(parsed: EventBlock, key: bytes, code: str, message: str, raw: bytes, offset: int, item: int) -> None:
+    mac = hmac.digest(key, raw, "sha256")
+    parsed.account.events += 1
+    parsed.account.dead_letter(code)
+    parsed.dead_letters.append(DeadLetter(code, STEP, offset, item, len(raw), mac, message))

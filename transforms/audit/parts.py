@@ -1,0 +1,340 @@
+"""The parts of an event as Avro, each distinct one encoded once.
+
+Most parts of an event repeat from event to event (user, user agent, object reference…), and Avro's binary form is plain
+concatenation: each distinct part is encoded once and joined. What the schema cannot hold (null where Kubernetes has
+text, an empty map that was spelled out, a field nobody knows) goes to `unknownFields`, so that nothing is lost.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from transforms.audit import avro
+from transforms.audit.event import Event, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ABSENT: Final = b""  # in unknownFields: a field that the event lacks although a reader would expect it
+Unknown = dict[str, bytes]
+Part = tuple[bytes, Unknown | None]
+
+_CACHE_LIMIT: Final = 20_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_TIMESTAMP_LENGTH: Final = len("2026-11-23T05:20:19.632000Z")
+_INT32: Final = 1 << 31
+
+compact = msgspec.json.format
+
+
+class _User(msgspec.Struct, forbid_unknown_fields=True):
+    username: Text = UNSET
+    uid: Text = UNSET
+    groups: list[str] | msgspec.UnsetType = UNSET
+    extra: dict[str, list[str]] | msgspec.UnsetType = UNSET
+
+
+class ObjectReference(msgspec.Struct, forbid_unknown_fields=True):
+    """audit.k8s.io/v1 ObjectReference, in the order of the schema."""
+
+    resource: Text = UNSET
+    namespace: Text = UNSET
+    name: Text = UNSET
+    uid: Text = UNSET
+    apiGroup: Text = UNSET
+    apiVersion: Text = UNSET
+    resourceVersion: Text = UNSET
+    subresource: Text = UNSET
+
+
+class _Status(msgspec.Struct, forbid_unknown_fields=True):
+    metadata: Raw = Raw()
+    code: int | msgspec.UnsetType = UNSET
+    status: Text = UNSET
+    reason: Text = UNSET
+    message: Text = UNSET
+    details: Raw = Raw()
+
+
+_decode_user = msgspec.json.Decoder(_User).decode
+decode_reference = msgspec.json.Decoder(ObjectReference).decode
+_decode_status = msgspec.json.Decoder(_Status).decode
+_decode_strings = msgspec.json.Decoder(list[str]).decode
+_decode_annotations = msgspec.json.Decoder(dict[str, str]).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+def json_text(raw: bytes) -> bytes:
+    """JSON without insignificant white space, otherwise as it was: escapes, numbers and repeated keys stay."""
+    return compact(raw, indent=-1)
+
+
+def escape_pointer(name: str) -> str:
+    """One reference token of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def text_part(value: Text) -> bytes:
+    """A nullable string."""
+    return avro.NULL if value is UNSET else avro.some_data(value.encode())  # type: ignore[union-attr]
+
+
+def json_part(raw: bytes) -> bytes:
+    """A nullable JSON string."""
+    return avro.some_data(json_text(raw)) if raw else avro.NULL
+
+
+def _typed_fields(raw: bytes, pointer: str, types: dict[str, type]) -> tuple[dict[str, Any], Unknown] | None:
+    """The fields of an odd object that have the right type, and the rest as unknown fields; None: not even an object."""
+    try:
+        fields = _decode_fields(raw)
+    except _errors:
+        return None
+    known: dict[str, Any] = {}
+    unknown: Unknown = {}
+    for name, value in fields.items():
+        try:
+            known[name] = msgspec.json.decode(value, type=types[name])
+        except (KeyError, *_errors):
+            unknown[f"{pointer}/{escape_pointer(name)}"] = json_text(bytes(value))
+    return known, unknown
+
+
+def _user_part(raw: bytes, pointer: str) -> Part:
+    if not raw:
+        return avro.NULL, None
+    unknown: Unknown = {}
+    try:
+        user = _decode_user(raw)
+    except _errors:
+        found = _typed_fields(raw, pointer, {"username": str, "uid": str, "groups": list[str], "extra": dict[str, list[str]]})
+        if found is None:
+            return avro.NULL, {pointer: json_text(raw)}
+        user, unknown = _User(**found[0]), found[1]
+    if user.groups == []:
+        unknown[pointer + "/groups"] = b"[]"
+    if user.extra == {}:
+        unknown[pointer + "/extra"] = b"{}"
+    groups = avro.array([avro.string(group) for group in user.groups or ()])
+    extra = avro.mapping((key, avro.array([avro.string(v) for v in values])) for key, values in (user.extra or {}).items())
+    return b"".join((avro.SOME, text_part(user.username), text_part(user.uid), groups, extra)), unknown or None
+
+
+_words: dict[Text, bytes] = {UNSET: avro.NULL}
+
+
+def _word(value: Text) -> bytes:
+    """A text that many events share, such as a resource or namespace."""
+    found = _words.get(value)
+    if found is None:
+        if len(_words) >= _CACHE_LIMIT:
+            _words.clear()
+            _words[UNSET] = avro.NULL
+        found = _words[value] = text_part(value)
+    return found
+
+
+def _reference_part(raw: bytes, pointer: str) -> Part:
+    if not raw:
+        return avro.NULL, None
+    unknown: Unknown | None = None
+    try:
+        ref = decode_reference(raw)
+    except _errors:
+        found = _typed_fields(raw, pointer, dict.fromkeys(ObjectReference.__struct_fields__, str))
+        if found is None:
+            return avro.NULL, {pointer: json_text(raw)}
+        ref, unknown = ObjectReference(**found[0]), found[1]
+    uid, version = ref.uid, ref.resourceVersion
+    return b"".join((
+        avro.SOME,
+        _word(ref.resource),
+        _word(ref.namespace),
+        text_part(ref.name),
+        avro.NULL if uid is UNSET else avro.some_data(uid.encode()),  # type: ignore[union-attr]
+        _word(ref.apiGroup),
+        _word(ref.apiVersion),
+        avro.NULL if version is UNSET else avro.some_data(version.encode()),  # type: ignore[union-attr]
+        _word(ref.subresource),
+    )), unknown
+
+
+def _status_part(raw: bytes, pointer: str) -> Part:
+    if not raw:
+        return avro.NULL, None
+    unknown: Unknown = {}
+    try:
+        status = _decode_status(raw)
+    except _errors:
+        found = _typed_fields(
+            raw, pointer, {"metadata": Raw, "code": int, "status": str, "reason": str, "message": str, "details": Raw}
+        )
+        if found is None:
+            return avro.NULL, {pointer: json_text(raw)}
+        status, unknown = _Status(**found[0]), found[1]
+    code = status.code
+    if code is not UNSET and not -_INT32 <= code < _INT32:
+        unknown[pointer + "/code"] = str(code).encode()
+        code = UNSET
+    metadata = bytes(status.metadata)
+    if metadata != b"{}":
+        unknown[pointer + "/metadata"] = json_text(metadata) if metadata else ABSENT
+    number = avro.NULL if code is UNSET else avro.SOME + avro.long(code)
+    texts = text_part(status.status) + text_part(status.reason) + text_part(status.message)
+    return b"".join((avro.SOME, number, texts, json_part(bytes(status.details)))), unknown or None
+
+
+def _strings_part(raw: bytes, pointer: str) -> Part:
+    if not raw:
+        return avro.EMPTY, None
+    try:
+        values = _decode_strings(raw)
+        return avro.array([avro.string(value) for value in values]), None if values else {pointer: b"[]"}
+    except _errors:
+        return avro.EMPTY, {pointer: json_text(raw)}
+
+
+def _annotations_part(raw: bytes, pointer: str) -> Part:
+    if not raw:
+        return avro.EMPTY, None
+    unknown: Unknown | None = None
+    try:
+        values = _decode_annotations(raw)
+    except _errors:
+        fields = _typed_fields(raw, pointer, _Strings())
+        if fields is None:
+            return avro.EMPTY, {pointer: json_text(raw)}
+        values, unknown = fields
+    if not values and not unknown:
+        unknown = {pointer: b"{}"}
+    return avro.mapping((key, avro.string(value)) for key, value in values.items()), unknown
+
+
+class _Strings(dict[str, type]):
+    """Every key's type is str."""
+
+    def __missing__(self, key: str) -> type:
+        return str
+
+
+def _cached(encode: Callable[[bytes, str], Part], pointer: str) -> Callable[[bytes], Part]:
+    known: dict[bytes, Part] = {}
+
+    def part(raw: bytes) -> Part:
+        found = known.get(raw)
+        if found is None:
+            if len(known) >= _CACHE_LIMIT:
+                known.clear()
+            found = known[raw] = encode(raw, pointer)
+        return found
+
+    return part
+
+
+user_part = _cached(_user_part, "/user")
+impersonated_part = _cached(_user_part, "/impersonatedUser")
+reference_part = _cached(_reference_part, "/objectRef")
+status_part = _cached(_status_part, "/responseStatus")
+source_ips_part = _cached(_strings_part, "/sourceIPs")
+annotations_part = _cached(_annotations_part, "/annotations")
+
+# Timestamp -> (microseconds, encoded). A request's stages share its time, and each time is asked for more than once.
+_times: dict[Text, tuple[int | None, bytes]] = {UNSET: (None, avro.NULL)}
+
+
+def time_part(timestamp: Text) -> tuple[int | None, bytes]:
+    """Microseconds since the epoch of a MicroTime as Kubernetes writes it, and encoded; (None, null) for any other text."""
+    found = _times.get(timestamp)
+    if found is None:
+        if len(_times) >= _CACHE_LIMIT:
+            _times.clear()
+            _times[UNSET] = (None, avro.NULL)
+        moment = _micros(timestamp)
+        found = _times[timestamp] = (moment, avro.NULL if moment is None else avro.SOME + avro.long(moment))
+    return found
+
+
+def micros(timestamp: Text) -> int | None:
+    """Microseconds since the epoch of a MicroTime as Kubernetes writes it; None for any other text."""
+    return time_part(timestamp)[0]
+
+
+def _micros(timestamp: Text) -> int | None:
+    if len(timestamp) != _TIMESTAMP_LENGTH:  # type: ignore[arg-type]
+        return None
+    # Of all that ISO 8601 allows at this length, Kubernetes writes one form.
+    if timestamp[26] != "Z" or timestamp[19] != "." or timestamp[16] != ":" or timestamp[10] != "T" or timestamp[7] != "-":  # type: ignore[index]
+        return None
+    try:
+        since = datetime.fromisoformat(timestamp) - _EPOCH  # type: ignore[arg-type]
+    except ValueError:
+        return None
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def lenient_micros(timestamp: Text) -> int | None:
+    """Microseconds since the epoch of any RFC 3339 time; None where the text is none, or beyond what Avro readers can show."""
+    if timestamp is UNSET:
+        return None
+    try:
+        moment = datetime.fromisoformat(timestamp)  # type: ignore[arg-type]
+        return None if moment.tzinfo is None else (moment - _EPOCH) // _MICROSECOND
+    except (ValueError, OverflowError):
+        return None
+
+
+def odd_time_part(value: Text, pointer: str, unknown: Unknown) -> bytes:
+    """A time that Kubernetes does not write like this: encoded if it is any, and its text kept as an unknown field."""
+    if value is UNSET:
+        return avro.NULL
+    unknown[pointer] = msgspec.json.encode(value)
+    moment = lenient_micros(value)
+    return avro.NULL if moment is None else avro.SOME + avro.long(moment)
+
+
+_heads: dict[tuple[Text, Text, Text], Part] = {}
+
+
+def head_part(level: Text, stage: Text, verb: Text) -> Part:
+    """Level, stage and verb."""
+    found = _heads.get((level, stage, verb))
+    if found is None:
+        if len(_heads) >= _CACHE_LIMIT:
+            _heads.clear()
+        fields = {"/level": level, "/stage": stage, "/verb": verb}
+        unknown = {pointer: ABSENT for pointer, value in fields.items() if value is UNSET}
+        found = b"".join(avro.EMPTY if v is UNSET else avro.string(v) for v in fields.values()), unknown or None  # type: ignore[arg-type]
+        _heads[level, stage, verb] = found
+    return found
+
+
+_callers: dict[tuple[Text, bytes, bytes], Part] = {}
+
+
+def caller_part(event: Event) -> Part:
+    """From userAgent to sourceIPs: who called. Few combinations make up a log, so they are kept joined."""
+    agent, user, ips = event.userAgent, bytes(event.user), bytes(event.sourceIPs)
+    plain = not (event.impersonatedUser or event.authenticationMetadata)
+    known = (agent, user, ips)
+    found = _callers.get(known) if plain else None
+    if found is None:
+        unknown: Unknown = {}
+        parts = [text_part(agent)]
+        for part, raw in ((user_part, user), (impersonated_part, bytes(event.impersonatedUser))):
+            encoded, odd = part(raw)
+            parts.append(encoded)
+            unknown.update(odd or {})
+        encoded, odd = source_ips_part(ips)
+        unknown.update(odd or {})
+        found = b"".join((*parts, json_part(bytes(event.authenticationMetadata)), encoded)), unknown or None
+        if plain:
+            if len(_callers) >= _CACHE_LIMIT:
+                _callers.clear()
+            _callers[known] = found
+    return found

@@ -1,0 +1,142 @@
+"""An event as an Avro record of `schemas/audit_event.avsc`.
+
+Avro's binary form is plain concatenation, so a record is its parts, joined. What the schema cannot hold (null where
+Kubernetes has text, an empty map that was spelled out, a field nobody knows) goes to `unknownFields`: nothing is lost.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import UNSET
+
+from transforms.audit import avro
+from transforms.audit.parts import annotations_part, caller_part, head_part, json_part, odd_time_part, reference_part, status_part, text_part, time_part
+
+if TYPE_CHECKING:
+    from transforms.audit.event import Event, Reduction
+    from transforms.audit.parts import Unknown
+    from transforms.audit.resolve_copies import LooseEvent
+
+_PLAIN_TAIL: Final = avro.NULL + avro.EMPTY + avro.EMPTY
+
+
+def content(event: Event) -> bytes:
+    """The fields `level` to `unknownFields` of the record: what the digest covers, less the cluster."""
+    head, odd = head_part(event.level, event.stage, event.verb)
+    caller, odd_caller = caller_part(event)
+    reference, odd_reference = reference_part(bytes(event.objectRef)) if event.objectRef else (avro.NULL, None)
+    status, odd_status = status_part(bytes(event.responseStatus))
+    annotations, odd_annotations = annotations_part(bytes(event.annotations))
+    moment, received = time_part(event.requestReceivedTimestamp)
+    stage_moment, reached = time_part(event.stageTimestamp)
+    extra: Any = event.unknown
+    tail = avro.EMPTY
+    if moment is None or stage_moment is None or odd or odd_caller or odd_reference or odd_status or odd_annotations or extra:
+        unknown: Unknown = {}
+        if moment is None:
+            received = odd_time_part(event.requestReceivedTimestamp, "/requestReceivedTimestamp", unknown)
+        if stage_moment is None:
+            reached = odd_time_part(event.stageTimestamp, "/stageTimestamp", unknown)
+        for found in (odd, odd_caller, odd_reference, odd_status, odd_annotations, extra):
+            unknown.update(found or {})
+        tail = avro.mapping((pointer, avro.data(value)) for pointer, value in unknown.items())
+    audit_id, uri = event.auditID, event.requestURI
+    request, response = event.requestObject, event.responseObject
+    return b"".join((
+        head,
+        avro.NULL if audit_id is UNSET else avro.some_data(audit_id.encode()),  # type: ignore[union-attr]
+        avro.NULL if uri is UNSET else avro.some_data(uri.encode()),  # type: ignore[union-attr]
+        caller,
+        reference,
+        status,
+        json_part(bytes(request)) if request else avro.NULL,
+        json_part(bytes(response)) if response else avro.NULL,
+        received,
+        reached,
+        annotations,
+        tail,
+    ))
+
+
+_clusters: dict[str, bytes] = {}
+
+
+def cluster_part(cluster: str) -> bytes:
+    """The cluster's name, encoded."""
+    found = _clusters.get(cluster)
+    if found is None:
+        found = _clusters[cluster] = avro.string(cluster)
+    return found
+
+
+def digest(cluster: str, body: bytes) -> bytes:
+    """BLAKE2b-128 of cluster and content: equal for events for which the same would be written."""
+    return blake2b(cluster_part(cluster) + body, digest_size=16).digest()
+
+
+def _tail(rule: int | None, reductions: list[Reduction] | None, flags: list[str] | None) -> bytes:
+    number = avro.NULL if rule is None else avro.SOME + avro.long(rule)
+    cuts = avro.EMPTY
+    if reductions:
+        cuts = avro.array([avro.string(k) + avro.string(p) + avro.long(n) + avro.long(size) for k, p, n, size in sorted(reductions)])
+    return number + cuts + (avro.array([avro.string(name) for name in sorted(flags)]) if flags else avro.EMPTY)
+
+
+def source_part(uri: bytes, offset: int, item: int) -> bytes:
+    """The field `source` of an event from a file; `uri` as encoded by `avro.string`."""
+    return uri + avro.NULL + avro.long(offset) + avro.long(item)
+
+
+_stage_names: dict[Any, bytes] = {UNSET: avro.EMPTY}
+
+
+def _stage_name(stage: Any) -> bytes:
+    found = _stage_names.get(stage)
+    if found is None:
+        if len(_stage_names) > 1000:
+            _stage_names.clear()
+            _stage_names[UNSET] = avro.EMPTY
+        found = _stage_names[stage] = avro.string(stage)
+    return found
+
+
+def _stages(stages: list[tuple[Any, int | None, bytes]]) -> bytes:
+    stages.sort(key=lambda stage: (stage[1] is None, stage[1] or 0, str(stage[0])))
+    return avro.array([_stage_name(name) + reached for name, _, reached in stages])
+
+
+_ONE: Final = avro.long(1)
+
+
+def encode_event(event: Event, cluster: str, uri: bytes) -> bytes:
+    """The record of a redacted event with the stages merged into it; `uri` of its source as encoded by `avro.string`."""
+    body = content(event)
+    moment, reached = time_part(event.stageTimestamp)
+    merged: Any = event.merged
+    if merged:
+        stages = _stages([(event.stage, moment, reached), *[(stage.stage, *time_part(stage.stageTimestamp)) for stage in merged]])
+    else:
+        stages = _ONE + _stage_name(event.stage) + reached + b"\0"
+    name = cluster_part(cluster)
+    plain = event.rule is None and event.reductions is None and event.flags is None
+    return b"".join((
+        body,
+        name,
+        blake2b(name + body, digest_size=16).digest(),
+        uri,
+        avro.NULL,
+        avro.long(event.offset),  # type: ignore[arg-type]
+        avro.long(event.item),  # type: ignore[arg-type]
+        stages,
+        _PLAIN_TAIL if plain else _tail(event.rule, event.reductions, event.flags),
+    ))
+
+
+def encode_loose(event: LooseEvent, merged: list[LooseEvent]) -> bytes:
+    """The record of an event whose content is encoded already."""
+    stages = [(stage.stage, stage.moment, avro.NULL if stage.moment is None else avro.SOME + avro.long(stage.moment)) for stage in (event, *merged)]
+    name = cluster_part(event.cluster)
+    source = source_part(event.uri, event.offset, event.item)
+    return b"".join((event.content, name, digest(event.cluster, event.content), source, _stages(stages), _tail(event.rule, event.reductions, event.flags)))

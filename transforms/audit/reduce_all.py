@@ -1,0 +1,95 @@
+"""Reduce many splits in one process, without Beam: what verify, explain and report do, and what the pipeline must equal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from transforms.audit.account import Account
+from transforms.audit.audit_ids import find_recalls, hash_ids
+from transforms.audit.avro_blocks import AvroBlock
+from transforms.audit.read_summary import ReadSummary, merge_rows
+from transforms.audit.reduce_split import reduce_split
+from transforms.audit.settle_loose import settle_loose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from transforms.audit.block import RawBlock, Split
+    from transforms.audit.resolve_copies import LooseEvent
+    from transforms.audit.settings import Compiled
+    from transforms.audit.settle_events import Unit
+
+
+class Reduced(msgspec.Struct):
+    """All that came of a run's inputs."""
+
+    blocks: list[AvroBlock]
+    reads: list[ReadSummary]
+    accounts: list[Account]
+
+
+def reduce_all(
+    splits: Sequence[Split],
+    read: Callable[[Split], Iterable[RawBlock]],
+    compiled: Compiled,
+    trace: Callable[[Any, str, str | None], None] | None = None,
+) -> Reduced:
+    """The result for all splits. `trace(event, outcome, why)` is told every event's outcome once; the order is not the input's."""
+    units: list[list[Unit]] = []
+    traces: list[list[tuple[Any, str, str | None]]] = []
+    for split in splits:
+        units.append([])
+        traces.append([])
+        tell = _teller(traces[-1]) if trace else None
+        units[-1] = list(reduce_split(read(split), compiled, split, trace=tell))
+    recalls, _ = find_recalls(
+        [(at, unit.ids) for at, found in enumerate(units) for unit in found],
+        [loose_ids(unit.loose) for found in units for unit in found],
+    )
+    for at, recalled in recalls.items():
+        if trace:
+            traces[at] = []
+        tell = _teller(traces[at]) if trace else None
+        units[at] = list(reduce_split(read(splits[at]), compiled, splits[at], recalled, tell))
+    if trace:
+        for told in traces:
+            for each in told:
+                trace(*each)
+    flat = [unit for found in units for unit in found]
+    flat.append(settle_loose(compiled, (event for unit in flat for event in unit.loose), trace=trace))
+    windows: dict[int, list[ReadSummary]] = {}
+    for unit in flat:
+        for window, rows in unit.reads.items():
+            windows.setdefault(window, []).extend(rows)
+    return Reduced(
+        [block for unit in flat for block in unit.blocks],
+        [row for window in sorted(windows) for row in merge_rows(windows[window])],
+        sum_accounts(account for unit in flat for account in unit.accounts),
+    )
+
+
+def _teller(told: list[tuple[Any, str, str | None]]) -> Callable[[Any, str, str | None], None]:
+    return lambda event, outcome, why: told.append((event, outcome, why))
+
+
+def loose_ids(events: Iterable[LooseEvent]) -> bytes:
+    """Hashes of the audit IDs of loose events."""
+    by_cluster: dict[str, set[str]] = {}
+    for event in events:
+        if event.audit_id is not None:
+            by_cluster.setdefault(event.cluster, set()).add(event.audit_id)
+    return b"".join(hash_ids(cluster, sorted(audit_ids)).tobytes() for cluster, audit_ids in by_cluster.items())
+
+
+def sum_accounts(accounts: Iterable[Account]) -> list[Account]:
+    """Partial accounts added up by range, in order."""
+    ranges: dict[tuple[int, int], Account] = {}
+    for account in accounts:
+        found = ranges.get((account.file, account.start))
+        if found is None:
+            ranges[account.file, account.start] = account
+        else:
+            found.add(account)
+    return [ranges[at] for at in sorted(ranges)]

@@ -1,0 +1,56 @@
+"""Reduce one split: all steps in their order, without Beam. The pipeline runs the same steps as transforms of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transforms.audit.apply_policy import apply_policy
+from transforms.audit.managed_fields import strip_managed_fields
+from transforms.audit.merge_stages import StageMerger
+from transforms.audit.parse_events import parse_events
+from transforms.audit.settle_events import EventSettler, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from transforms.audit.block import EventBlock, RawBlock, Split
+    from transforms.audit.settings import Compiled
+
+
+def strip_block(block: EventBlock) -> None:
+    """Take managedFields out of a block's events."""
+    for event in block.events:
+        strip_managed_fields(event)
+    for event, *_ in block.loose:
+        strip_managed_fields(event)
+
+
+def redact_block(compiled: Compiled, block: EventBlock) -> None:
+    """Redact a block's events; from here on their content may leave the worker."""
+    redact = compiled.redactor.redact
+    for event in block.events:
+        redact(event)
+    for event, *_ in block.loose:
+        redact(event)
+
+
+def reduce_split(
+    blocks: Iterable[RawBlock],
+    compiled: Compiled,
+    split: Split,
+    recalled: bytes = b"",
+    trace: Callable[[Any, str, str | None], None] | None = None,
+) -> Iterator[Unit]:
+    """All units of a split. `recalled` are hashes of audit IDs that turn up elsewhere too: their events are left loose."""
+    merger = StageMerger(split, compiled.key, merge=compiled.settings.merge, recalled=recalled)
+    settler = EventSettler(compiled, split, trace)
+    for block in blocks:
+        parsed = parse_events(block, compiled.key)
+        apply_policy(compiled.policy, parsed, trace)
+        merger.feed(parsed)
+        if not compiled.settings.keep_managed_fields:
+            strip_block(parsed)
+        redact_block(compiled, parsed)
+        unit = settler.feed(parsed)
+        if unit is not None:
+            yield unit

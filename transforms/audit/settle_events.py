@@ -1,0 +1,146 @@
+"""Settle a split's events: fold the reads, encode what is kept, and pass on what must meet others first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from transforms.audit import avro
+from transforms.audit.account import Account
+from transforms.audit.aggregate_reads import Reads, addresses
+from transforms.audit.audit_ids import hash_groups
+from transforms.audit.block import DEFAULT_CLUSTER, DeadLetter, EventBlock, Split
+from transforms.audit.avro_blocks import AvroBlock, BlockBuilder
+from transforms.audit.merge_stages import ends_alone
+from transforms.audit.read_summary import ReadSummary
+from transforms.audit.parts import micros
+from transforms.audit.record import content, encode_event, source_part
+from transforms.audit.resolve_copies import LooseEvent
+from transforms.audit.settings import UNKNOWN_HOUR, hour_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transforms.audit.event import Event
+    from transforms.audit.settings import Compiled
+
+ROWS_LIMIT = 20_000
+
+
+class Unit(msgspec.Struct, array_like=True):
+    """What a stretch of a split became, redacted: final unless one of its audit IDs turns up elsewhere.
+
+    `ids` are the settled audit IDs as hashes (`audit_ids`), `loose` the events that are not settled yet. The accounts come
+    with the last unit of the split.
+    """
+
+    blocks: list[AvroBlock]
+    reads: dict[int, list[ReadSummary]]
+    loose: list[LooseEvent]
+    accounts: list[Account]
+    ids: bytes = b""
+
+
+class EventSettler:
+    """Takes a split's blocks in order, when they are merged, stripped and redacted.
+
+    `trace(event or dead letter, outcome, why)` is told every outcome that is decided here.
+    """
+
+    def __init__(self, compiled: Compiled, split: Split, trace: Callable[[Any, str, str | None], None] | None = None) -> None:
+        self._compiled = compiled
+        self._split = split
+        self._uri = avro.string(split.uri)
+        self._builder = BlockBuilder(split.file, split.start)
+        self._reads = Reads(compiled.settings.window)
+        self._accounts: dict[int, Account] = {}
+        self._trace = trace
+        self._ids: list[bytes] = []
+        self._loose: list[LooseEvent] = []
+
+    def feed(self, block: EventBlock) -> Unit | None:
+        """Take over a block: what of the split is ready, if that is worth sending; at its end all there is."""
+        self._accounts[block.account.start] = block.account
+        for letter in block.dead_letters:
+            self._builder.add("dead_letters", UNKNOWN_HOUR, encode_dead_letter(letter, self._uri))
+            if self._trace:
+                self._trace(letter, "dead_letter", letter.code)
+        self._settle(block.events)
+        self._ids.append(hash_groups(map(self._group, block.events), self._split.cluster or DEFAULT_CLUSTER)[1].tobytes())
+        self._loose += [self._loosen(event, request, items) for event, request, items in block.loose]
+        return self._take(last=block.last)
+
+    def _group(self, event: Event) -> Any:
+        return (event.cluster, event.auditID) if event.cluster and not self._split.cluster else event.auditID
+
+    def _settle(self, events: list[Event]) -> None:
+        classify, fold = self._compiled.read_guard.classify, self._compiled.settings.fold
+        believable, add, trace, fixed = self._compiled.believable, self._builder.add, self._trace, self._split.cluster
+        for event in events:
+            moment = event.moment = believable(micros(event.stageTimestamp))  # type: ignore[assignment]
+            account: Account = event.account  # type: ignore[assignment]
+            cluster: str = fixed or event.cluster or DEFAULT_CLUSTER
+            read, name, why = classify(event)
+            if event.merged:
+                for stage in event.merged:
+                    stage.account.merged += 1
+                    if trace:
+                        trace(stage, "merged", None)
+            if fold and read is not None and why is None:
+                self._reads.add(event, read, name, cluster)
+                account.folded += 1
+            else:
+                add("events", hour_of(moment), encode_event(event, cluster, self._uri))
+                account.kept += 1
+            if trace:
+                trace(event, "folded" if fold and read is not None and why is None else "kept", why)
+
+    def _loosen(self, event: Event, request: bytes, items: list[bytes]) -> LooseEvent:
+        event.moment = self._compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
+        read, name, why = self._compiled.read_guard.classify(event)
+        account: Account = event.account  # type: ignore[assignment]
+        folds = read is not None and why is None
+        return LooseEvent(
+            cluster=self._split.cluster or event.cluster or DEFAULT_CLUSTER,
+            audit_id=event.auditID if isinstance(event.auditID, str) else None,
+            stage=event.stage if isinstance(event.stage, str) else "",
+            file=self._split.file,
+            start=account.start,
+            offset=event.offset,  # type: ignore[arg-type]
+            item=event.item,  # type: ignore[arg-type]
+            uri=self._uri,
+            size=event.size,  # type: ignore[arg-type]
+            moment=micros(event.stageTimestamp),
+            alone=ends_alone(event),
+            request=request,
+            items=items,
+            content=content(event),
+            rule=event.rule,
+            reductions=event.reductions,
+            flags=event.flags,
+            read=read.key if folds and read is not None else None,
+            name=name,
+            addresses=addresses(bytes(event.sourceIPs)) if folds else [],
+            why=why,
+        )
+
+    def _take(self, *, last: bool) -> Unit | None:
+        blocks = self._builder.rest() if last else self._builder.full()
+        many = len(self._reads) > ROWS_LIMIT or len(self._loose) > ROWS_LIMIT
+        if not (last or blocks or many):
+            return None
+        reads = self._reads.flush(self._split.file, self._record) if last or many else {}
+        unit = Unit(blocks, reads, self._loose, list(self._accounts.values()) if last else [], b"".join(self._ids))
+        self._ids, self._loose = [], []
+        return unit
+
+    def _record(self, event: Event, cluster: str) -> bytes:
+        return encode_event(event, cluster, self._uri)
+
+
+def encode_dead_letter(letter: DeadLetter, uri: bytes) -> bytes:
+    """A dead letter as a record of `schemas/dead_letter.avsc`."""
+    texts = avro.string(letter.code) + avro.string(letter.step)
+    source = source_part(uri, letter.offset, letter.item)
+    return b"".join((texts, source, avro.long(letter.length), avro.data(letter.mac), avro.string(letter.message)))
