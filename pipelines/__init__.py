@@ -1,1 +1,1 @@
-"""The programs: the main job, and the tools around it. Only these choose where data comes from and goes to."""
+"""Commands: each picks the connectors and runs the steps."""

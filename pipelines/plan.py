@@ -1,0 +1,221 @@
+"""Plan a run: which files the inputs name, what of them the ledger holds already, and in which splits to read the rest."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import stat
+from glob import glob, has_magic
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+import msgspec
+
+from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, Split
+from transforms.audit.documents import looks_like_document
+from transforms.connectors import storage
+from transforms.connectors.audit_files import BROKEN, HEAD, compression, decompressed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pipelines.ledger import Run
+
+SPLIT_SIZE: Final = 64 << 20
+UNTERMINATED: Final = {"UNTERMINATED_LINE": 1}
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One `--input`: a path, directory or glob, and the cluster that its events belong to, if given."""
+
+    pattern: str
+    cluster: str | None = None
+
+
+class Plan(msgspec.Struct):
+    """What is to be read, and what is not to be read again."""
+
+    splits: list[Split]
+    files: int
+    bytes: int  # as stored
+    held: int  # bytes of the decompressed streams that the ledger holds
+    compressed: bool = False
+
+
+def parse_input(text: str, cluster: str | None) -> Input:
+    """`PATH` or `cluster=NAME,PATH`. Raises ValueError."""
+    if not text.startswith("cluster="):
+        return Input(text, cluster)
+    name, comma, pattern = text.removeprefix("cluster=").partition(",")
+    if not (name and comma and pattern):
+        raise ValueError(f"--input {text}: expected cluster=NAME,PATH")
+    return Input(pattern, name)
+
+
+def expand(inputs: Sequence[Input], output: str | None, *, allow_empty: bool) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """The files that the inputs name, in order, each once with its cluster; and what is wrong with the inputs."""
+    files: dict[str, tuple[str, str | None]] = {}
+    problems: list[str] = []
+    for each in inputs:
+        found, problem = _matches(each.pattern, output)
+        if problem is not None:
+            problems.append(problem)
+        elif not found and not allow_empty:
+            problems.append(f"--input {each.pattern}: no files there (--allow_empty accepts that)")
+        for path in found:
+            trouble = _unreadable(path)
+            if trouble is not None:
+                problems.append(f"--input {path}: {trouble}")
+            files.setdefault(os.path.realpath(path) if storage.scheme(path) is None else path, (path, each.cluster))
+    return list(files.values()), problems
+
+
+def _matches(pattern: str, output: str | None) -> tuple[list[str], str | None]:
+    kind = storage.scheme(pattern)
+    if kind in ("kafka", "pubsub"):
+        return [], f"--input {pattern}: {kind} is not an input yet"
+    try:
+        if kind is not None:
+            return _remote_matches(pattern), None
+        path = Path(pattern)
+        if path.is_dir():
+            return _below(path, output), None
+        if not path.exists() and has_magic(pattern):
+            matched = sorted(glob(pattern, recursive=True))
+            return [found for name in matched for found in (_below(Path(name), output) if Path(name).is_dir() else [name])], None
+    except (OSError, storage.MissingExtraError) as error:
+        return [], f"--input {pattern}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
+    return ([pattern], None) if path.exists() else ([], f"--input {pattern}: no such file or directory")
+
+
+def _remote_matches(pattern: str) -> list[str]:
+    system = storage.filesystem(pattern)
+    if not has_magic(pattern) and not system.exists(pattern):
+        return [path for path, _ in storage.files_below(pattern) if not _skipped(path.removeprefix(pattern))]
+    return sorted(metadata.path for match in system.match([pattern]) for metadata in match.metadata_list)
+
+
+def _skipped(path: str) -> bool:
+    return any(name.startswith((".", "_")) or name.endswith(".tmp") for name in path.split("/") if name)
+
+
+def _below(directory: Path, output: str | None) -> list[str]:
+    """Files below a directory, sorted; without hidden and temporary ones and the output itself."""
+    own = None if output is None or storage.scheme(output) else os.path.realpath(output)
+    found: list[str] = []
+    for root, directories, names in os.walk(directory):
+        directories[:] = sorted(name for name in directories if not _skipped(name) and os.path.realpath(os.path.join(root, name)) != own)  # noqa: PTH118 - speed
+        found += [os.path.join(root, name) for name in names if not _skipped(name)]  # noqa: PTH118 - likewise
+    return sorted(found)
+
+
+def _unreadable(path: str) -> str | None:
+    if storage.scheme(path) is not None:
+        return None
+    try:
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode):
+            return "not a regular file; give a file, a directory or a glob"
+        with Path(path).open("rb"):
+            return None
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+class Held:
+    """The ranges that a ledger holds, found by content: cluster, offset and MAC."""
+
+    def __init__(self, runs: Iterable[Run], key: bytes) -> None:
+        self._key = key
+        self._ranges: dict[tuple[str | None, int], dict[int, set[tuple[bytes, bool]]]] = {}
+        for run in runs:
+            for each in run.ranges:
+                account = each.account
+                unfinished = account.events == 1 and account.dead_lettered == UNTERMINATED
+                ends = self._ranges.setdefault((each.cluster, account.start), {})
+                ends.setdefault(account.end, set()).add((account.mac, unfinished))
+
+    def reach(self, file: IO[bytes], cluster: str | None) -> tuple[int, bool]:
+        """How far a stream is held from its start on, and whether it ends there.
+
+        A line that was unreadable and without end is held only where the stream still ends with it: it may have grown.
+        """
+        at = 0
+        tail = b""
+        while ends := self._ranges.get((cluster, at)):
+            mac = hmac.new(self._key, digestmod="sha256")
+            read, reached = at, None
+            for end in sorted(ends):
+                tail, complete = _update(mac, file, tail, end - read)
+                if not complete:
+                    break
+                read = end
+                matching = [unfinished for known, unfinished in ends[end] if hmac.compare_digest(known, mac.digest())]
+                if matching:
+                    tail = tail or file.read(1)
+                    if tail and all(matching):
+                        return at, False
+                    reached = end
+                    break
+            if reached is None or reached == at:
+                return at, False
+            at = reached
+        return at, not (tail or file.read(1))
+
+
+def _update(mac: hmac.HMAC, file: IO[bytes], tail: bytes, size: int) -> tuple[bytes, bool]:
+    """Feed `size` further bytes of the stream, the first of which may be in `tail` already."""
+    taken, rest = tail[:size], tail[size:]
+    mac.update(taken)
+    size -= len(taken)
+    while size:
+        chunk = file.read(min(size, BLOCK_SIZE))
+        if not chunk:
+            return b"", False
+        mac.update(chunk)
+        size -= len(chunk)
+    return rest, True
+
+
+def plan(files: Sequence[tuple[str, str | None]], held: Held | None = None, split_size: int = SPLIT_SIZE) -> Plan:
+    """Splits of what is new in the files; big plain files in pieces that start at line starts. Raises OSError."""
+    planned = Plan([], len(files), 0, 0)
+    for number, (path, cluster) in enumerate(files):
+        with storage.opened(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            kind = compression(file.read(4))
+            file.seek(0)
+            planned.bytes += size
+            planned.compressed |= kind is not None
+            start, whole = 0, False
+            if held is not None:
+                try:
+                    start, whole = held.reach(decompressed(file), cluster)
+                except BROKEN as error:
+                    if isinstance(error, OSError) and error.errno is not None:
+                        raise
+                    start, whole = 0, False
+            planned.held += start
+            if whole and start:
+                continue
+            uri = os.path.abspath(path) if storage.scheme(path) is None else path  # noqa: PTH100 - keeps symlinks
+            end = None if kind else size
+            cuts = _cuts(file, start, size, split_size) if end is not None and size - start > split_size else [start, end]
+            planned.splits += [Split(number, uri, path, at, to, cluster) for at, to in zip(cuts, cuts[1:], strict=False)]
+    return planned
+
+
+def _cuts(file: IO[bytes], start: int, size: int, split_size: int) -> list[int]:
+    """Offsets at line starts, about `split_size` apart; a document is one piece."""
+    file.seek(start)
+    if looks_like_document(file.read(HEAD), False):  # noqa: FBT003 - the interface's
+        return [start, size]
+    cuts = [start]
+    while size - cuts[-1] > split_size:
+        file.seek(cuts[-1] + split_size)
+        rest = file.readline(LINE_LIMIT)
+        if not rest.endswith(b"\n"):
+            break
+        cuts.append(file.tell())
+    return cuts + [size] if cuts[-1] < size else cuts

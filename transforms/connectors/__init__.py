@@ -1,0 +1,1 @@
+"""Where events come from and records go: nouns, named after the protocol or service."""

@@ -1,0 +1,191 @@
+"""Audit log files as blocks: plain, gzip or zstandard, by content; lines or whole JSON documents."""
+
+from __future__ import annotations
+
+import gzip
+import hmac
+import zlib
+from typing import IO, TYPE_CHECKING, Final
+
+import zstandard
+
+from transforms.audit.account import Account
+from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, RawBlock, Split
+from transforms.audit.documents import DocumentCutter, looks_like_document
+from transforms.connectors.storage import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GZIP: Final = b"\x1f\x8b"
+ZSTD: Final = b"\x28\xb5\x2f\xfd"
+ZSTD_WINDOW: Final = 1 << 31
+HEAD: Final = 1 << 20
+BROKEN: Final = (EOFError, OSError, zlib.error, zstandard.ZstdError)
+
+
+def compression(magic: bytes) -> str | None:
+    """How a file that begins with these bytes is compressed: gzip, zstd or None."""
+    if magic.startswith(GZIP):
+        return "gzip"
+    return "zstd" if magic.startswith(ZSTD) or (magic[1:4] == b"\x2a\x4d\x18" and 0x50 <= magic[0] <= 0x5F) else None
+
+
+def decompressed(file: IO[bytes]) -> IO[bytes]:
+    """The stream that a file holds, whatever its name says; several gzip members or zstandard frames are one stream."""
+    kind = compression(file.read(4))
+    file.seek(0)
+    if kind == "gzip":
+        return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
+    if kind == "zstd":
+        return zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).stream_reader(file, read_across_frames=True)  # type: ignore[return-value]
+    return file
+
+
+class _Cut(Exception):  # noqa: N818 - no error, an end
+    """The compressed stream broke off."""
+
+
+def read_blocks(split: Split, key: bytes, block_size: int = BLOCK_SIZE) -> Iterator[RawBlock]:
+    """The blocks of a split, in order; the last one says so. Memory: a few blocks, or the longest line.
+
+    A line beyond LINE_LIMIT, and what follows a break in a compressed stream, become one dead letter each. Raises OSError
+    where the file cannot be read at all.
+    """
+    with opened(split.path) as file:
+        stream = decompressed(file)
+        _skip(stream, file, split.start)
+        reader = _Stream(stream, None if split.end is None else split.end - split.start)
+        head = reader.peek(HEAD)
+        if split.start == 0 and looks_like_document(head, len(head) < HEAD):
+            yield from _documents(split, reader, key, block_size)
+        else:
+            yield from _lines(split, reader, key, block_size)
+
+
+def _skip(stream: IO[bytes], file: IO[bytes], start: int) -> None:
+    if stream is file:
+        file.seek(start)
+        return
+    while start > 0:
+        chunk = stream.read(min(start, BLOCK_SIZE))
+        if not chunk:
+            return
+        start -= len(chunk)
+
+
+class _Stream:
+    """Reads up to a limit; a broken compressed stream ends it, and `broken` says so."""
+
+    def __init__(self, stream: IO[bytes], limit: int | None) -> None:
+        self._stream = stream
+        self._left = limit
+        self._peeked = b""
+        self.broken = False
+
+    def read(self, size: int) -> bytes:
+        if self._peeked:
+            out, self._peeked = self._peeked[:size], self._peeked[size:]
+            return out
+        if self._left is not None:
+            size = min(size, self._left)
+        if not size or self.broken:
+            return b""
+        parts: list[bytes] = []
+        while size:
+            try:
+                part = self._stream.read(size)
+            except BROKEN as error:
+                if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno is not None:
+                    raise
+                self.broken = True
+                break
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+        out = b"".join(parts)
+        if self._left is not None:
+            self._left -= len(out)
+        return out
+
+    def peek(self, size: int) -> bytes:
+        self._peeked = self.read(size)
+        return self._peeked
+
+
+def _lines(split: Split, reader: _Stream, key: bytes, block_size: int) -> Iterator[RawBlock]:
+    at = split.start
+    carry = b""
+    pending: RawBlock | None = None  # held back so that the last block can be marked
+    while True:
+        chunk = reader.read(block_size)
+        if not chunk:
+            break
+        if len(carry) + len(chunk) > LINE_LIMIT and b"\n" not in chunk:
+            mac, length, carry = _overlong(reader, carry + chunk, key, block_size)
+            account = Account(split.file, at, at + length, bytes=length, mac=mac)
+            if pending is not None:
+                yield pending
+            pending = RawBlock(split, account, at, b"", items=[(at, 0, None, "LINE_TOO_LONG")])
+            at += length
+            continue
+        data = carry + chunk if carry else chunk
+        cut = data.rfind(b"\n") + 1
+        carry = data[cut:]
+        if cut:
+            if pending is not None:
+                yield pending
+            pending = _block(split, at, data[:cut], key)
+            at += cut
+    if carry:
+        if pending is not None:
+            yield pending
+        pending = _block(split, at, carry, key, unterminated=True)
+        at += len(carry)
+    if reader.broken:
+        if pending is not None:
+            yield pending
+        pending = RawBlock(split, Account(split.file, at, at, mac=hmac.digest(key, b"", "sha256")), at, b"", items=[(at, 0, None, "BROKEN_STREAM")])
+    if pending is None:
+        pending = _block(split, at, b"", key)
+    pending.last = True
+    yield pending
+
+
+def _block(split: Split, at: int, data: bytes, key: bytes, *, unterminated: bool = False) -> RawBlock:
+    account = Account(split.file, at, at + len(data), bytes=len(data), mac=hmac.digest(key, data, "sha256"))
+    return RawBlock(split, account, at, data, unterminated=unterminated)
+
+
+def _overlong(reader: _Stream, data: bytes, key: bytes, block_size: int) -> tuple[bytes, int, bytes]:
+    """Reads on to the end of a line that nobody should hold in memory: its MAC, its length, and what follows it."""
+    mac = hmac.new(key, data, "sha256")
+    length = len(data)
+    while chunk := reader.read(block_size):
+        cut = chunk.find(b"\n") + 1
+        if cut:
+            mac.update(chunk[:cut])
+            return mac.digest(), length + cut, chunk[cut:]
+        mac.update(chunk)
+        length += len(chunk)
+    return mac.digest(), length, b""
+
+
+def _documents(split: Split, reader: _Stream, key: bytes, block_size: int) -> Iterator[RawBlock]:
+    """One range, whole documents: the account goes with every block, its end and MAC are known with the last."""
+    account = Account(split.file, split.start)
+    mac = hmac.new(key, digestmod="sha256")
+    cutter = DocumentCutter()
+    while chunk := reader.read(block_size):
+        mac.update(chunk)
+        account.bytes += len(chunk)
+        items = [(split.start + item.offset, item.index, item.raw, item.code) for item in cutter.feed(chunk)]
+        if items:
+            yield RawBlock(split, account, split.start, b"", items=items)
+    items = [(split.start + item.offset, item.index, item.raw, item.code) for item in cutter.close()]
+    if reader.broken:
+        items.append((split.start + account.bytes, 0, None, "BROKEN_STREAM"))
+    account.end = split.start + account.bytes
+    account.mac = mac.digest()
+    yield RawBlock(split, account, split.start, b"", items=items, last=True)

@@ -1,0 +1,60 @@
+"""Read audit logs as blocks of bytes, each with the account of the range it covers."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+
+from transforms.audit.block import RawBlock, Split
+from transforms.connectors.audit_files import read_blocks
+from transforms.progress import Progress
+
+
+class ReadBlocks(beam.DoFn):
+    """The blocks of each split, in order."""
+
+    def __init__(self, key: bytes, progress: str | None = None) -> None:
+        self._key = key
+        self._progress_path = progress
+
+    def setup(self) -> None:
+        """The collector walks thousands of live events again and again for nothing; let it look less often."""
+        gc.freeze()
+        gc.set_threshold(200_000, 50, 50)
+        self._progress = Progress(self._progress_path)
+
+    def process(self, split: Split) -> Iterator[RawBlock]:
+        """Read one split."""
+        for block in read_blocks(split, self._key):
+            yield block
+            self._progress.add(block.account.bytes, block.account.events)
+
+    def teardown(self) -> None:
+        """Close the progress file."""
+        self._progress.close()
+
+
+@dataclass
+class ReadAuditLogs(beam.PTransform):
+    """Read splits of audit log files (`plan_splits`) as blocks of about one MiB.
+
+    Attributes:
+      splits: what to read.
+      key: makes the MACs of the ranges.
+      progress: directory in which workers note how far they are.
+    """
+
+    splits: Sequence[Split]
+    key: bytes
+    progress: str | None = None
+
+    def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[RawBlock]:
+        """Create the splits, spread them over the workers, read them."""
+        return (
+            root
+            | "Splits" >> beam.Create(list(self.splits)).with_output_types(Split)
+            | "ReadBlocks" >> beam.ParDo(ReadBlocks(self.key, self.progress)).with_output_types(RawBlock)
+        )

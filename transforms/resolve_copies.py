@@ -1,0 +1,158 @@
+"""Resolve copies: bring together what shares an audit ID across splits, and settle it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+from zlib import crc32
+
+import apache_beam as beam
+import msgspec
+import zstandard
+
+from transforms.audit.account import Account
+from transforms.audit.audit_ids import find_recalls
+from transforms.audit.avro_blocks import AvroBlock
+from transforms.audit.block import Split
+from transforms.audit.read_summary import ReadSummary
+from transforms.audit.reduce_all import loose_ids
+from transforms.audit.reduce_split import reduce_split
+from transforms.audit.resolve_copies import LooseEvent
+from transforms.audit.settings import Settings
+from transforms.audit.settle_events import Unit
+from transforms.audit.settle_loose import settle_loose
+from transforms.connectors.audit_files import read_blocks
+from transforms.elements import compiled
+
+SHARDS = 16
+_pack = zstandard.ZstdCompressor(level=1).compress
+
+
+class Settled(NamedTuple):
+    """What events became: encoded blocks, partial summaries by window, partial accounts."""
+
+    blocks: beam.PCollection[AvroBlock]
+    reads: beam.PCollection[tuple[int, bytes]]
+    accounts: beam.PCollection[Account]
+
+
+def ids_of_unit(unit: tuple[Split, Unit]) -> tuple[int, tuple[bytes, bytes, bytes]]:
+    """(0, (split, settled audit IDs, loose audit IDs)): all go to one place."""
+    return 0, (msgspec.msgpack.encode(unit[0]), unit[1].ids, loose_ids(unit[1].loose))
+
+
+def recalls(found: tuple[int, Iterable[tuple[bytes, bytes, bytes]]]) -> Iterator[tuple[Split, bytes]]:
+    """The settled audit IDs that turn up elsewhere, by split."""
+    units = list(found[1])
+    splits = {split: at for at, split in enumerate(dict.fromkeys(split for split, _, _ in units))}
+    recalled, beyond = find_recalls([(splits[split], ids) for split, ids, _ in units], [loose for _, _, loose in units if loose])
+    if beyond:
+        beam.metrics.Metrics.counter("reduce", "auditIDsNotCompared").inc(beyond)
+    names = list(splits)
+    for at, ids in recalled.items():
+        yield msgspec.msgpack.decode(names[at], type=Split), ids
+
+
+class RecallSplit(beam.DoFn):
+    """Lets a split's units pass, or reduces it again with the recalled audit IDs left loose."""
+
+    def __init__(self, settings: Settings, key: bytes) -> None:
+        self._settings = settings
+        self._key = key
+
+    def process(self, element: tuple[Split, dict[str, Iterable]]) -> Iterator:
+        """One split."""
+        split, found = element
+        recalled = list(found["recalls"])
+        units: Iterable[Unit] = found["units"]
+        if recalled:
+            units = reduce_split(read_blocks(split, self._key), compiled(self._settings, self._key), split, recalled[0])
+        for unit in units:
+            yield from _outputs(unit)
+
+
+class SettleShard(beam.DoFn):
+    """`settle_loose` on the loose events of one shard of audit IDs."""
+
+    def __init__(self, settings: Settings, key: bytes) -> None:
+        self._settings = settings
+        self._key = key
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator:
+        """One shard."""
+        shard, packed = element
+        yield from _outputs(settle_loose(compiled(self._settings, self._key), unpacked(packed), shard))
+
+
+def unpacked(packed: Iterable[bytes]) -> Iterator[LooseEvent]:
+    """Loose events from their shuffle."""
+    for each in packed:
+        yield from msgspec.msgpack.decode(zstandard.decompress(each), type=list[LooseEvent])
+
+
+def _outputs(unit: Unit) -> Iterator:
+    for block in unit.blocks:
+        yield beam.pvalue.TaggedOutput("blocks", block)
+    for window, rows in unit.reads.items():
+        yield beam.pvalue.TaggedOutput("reads", (window, _pack(msgspec.msgpack.encode(rows))))
+    for account in unit.accounts:
+        yield beam.pvalue.TaggedOutput("accounts", account)
+    shards: dict[int, list[LooseEvent]] = {}
+    for event in unit.loose:
+        shards.setdefault(crc32(f"{event.cluster} {event.audit_id}".encode("utf-8", "surrogatepass")) % SHARDS, []).append(event)
+    for shard, events in shards.items():
+        yield beam.pvalue.TaggedOutput("loose", (shard, _pack(msgspec.msgpack.encode(events))))
+
+
+def rows_of(packed: Iterable[bytes]) -> Iterator[ReadSummary]:
+    """Partial summaries from their shuffle."""
+    for each in packed:
+        yield from msgspec.msgpack.decode(zstandard.decompress(each), type=list[ReadSummary])
+
+
+@dataclass
+class ResolveCopies(beam.PTransform):
+    """Deduplicate, merge and flag across splits: one shuffle of audit IDs finds what must meet, a second brings it together.
+
+    Guarantee: an event is `duplicate` only if an event of equal digest is written; the outcome is the same however the input
+    was cut. Loses nothing: audit IDs beyond the limit of `find_recalls` are not compared, so copies of them are kept.
+
+    Attributes:
+      settings: what to merge and fold.
+      key: of the output.
+    """
+
+    settings: Settings
+    key: bytes
+
+    def expand(self, units: beam.PCollection[tuple[Split, Unit]]) -> Settled:
+        """Find recalls, reduce again where there are any, settle the loose events."""
+        found = (
+            units
+            | "IdsOfUnit" >> beam.Map(ids_of_unit).with_output_types(tuple[int, tuple[bytes, bytes, bytes]])
+            | "GatherIds" >> beam.GroupByKey()
+            | "Recalls" >> beam.FlatMap(recalls).with_output_types(tuple[Split, bytes])
+        )
+        tags = ("blocks", "reads", "accounts", "loose")
+        settled = (
+            {"units": units, "recalls": found}
+            | "UnitsWithRecalls" >> beam.CoGroupByKey()
+            | "RecallSplit" >> beam.ParDo(RecallSplit(self.settings, self.key)).with_outputs(*tags)
+        )
+        resolved = (
+            _typed(settled.loose, tuple[int, bytes])
+            | "GatherLoose" >> beam.GroupByKey()
+            | "SettleShard" >> beam.ParDo(SettleShard(self.settings, self.key)).with_outputs(*tags)
+        )
+        return Settled(
+            (_typed(settled.blocks, AvroBlock), _typed(resolved.blocks, AvroBlock)) | "Blocks" >> beam.Flatten(),
+            (_typed(settled.reads, tuple[int, bytes]), _typed(resolved.reads, tuple[int, bytes])) | "Reads" >> beam.Flatten(),
+            (_typed(settled.accounts, Account), _typed(resolved.accounts, Account)) | "Accounts" >> beam.Flatten(),
+        )
+
+
+def _typed(outputs: beam.PCollection, kind: type) -> beam.PCollection:
+    # A tagged output has no type of its own, and without one no coder of ours.
+    outputs.element_type = kind
+    return outputs

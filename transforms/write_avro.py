@@ -1,0 +1,63 @@
+"""Write Avro files aside, by kind and hour; what is written counts only when the run commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+
+from transforms.audit.avro_blocks import AvroBlock, rebuilt
+from transforms.connectors.avro_files import OutputFile, write_file
+from transforms.elements import OutputFileCoder as OutputFileCoder  # registers it
+
+FILE_BYTES = 256 << 20
+
+
+def kind_and_hour(block: AvroBlock) -> tuple[tuple[str, int], AvroBlock]:
+    """Blocks that go to the same directory have the same key."""
+    return (block.kind, block.hour), block
+
+
+class WriteFiles(beam.DoFn):
+    """The files of one kind and hour."""
+
+    def __init__(self, aside: str, run: int) -> None:
+        self._aside = aside
+        self._run = run
+
+    def process(self, element: tuple[tuple[str, int], Iterable[AvroBlock]]) -> Iterator[OutputFile]:
+        """Small blocks joined, files rolled by size."""
+        (kind, hour), blocks = element
+        file: list[AvroBlock] = []
+        size = 0
+        for block in rebuilt(list(blocks)):
+            if size + len(block.packed) > FILE_BYTES and file:
+                yield write_file(self._aside, self._run, kind, hour, file)
+                file, size = [], 0
+            file.append(block)
+            size += len(block.packed)
+        if file:
+            yield write_file(self._aside, self._run, kind, hour, file)
+
+
+@dataclass
+class WriteAvro(beam.PTransform):
+    """Write blocks as container files below `aside`, named by their content: a bundle that is tried again writes the same.
+
+    Attributes:
+      aside: directory or prefix that only this run uses; the commit renames from there.
+      run: the output's number of this run, part of the names: no two runs write the same file.
+    """
+
+    aside: str
+    run: int = 1
+
+    def expand(self, blocks: beam.PCollection[AvroBlock]) -> beam.PCollection[OutputFile]:
+        """Gather the blocks of each directory, write its files."""
+        return (
+            blocks
+            | "KindAndHour" >> beam.Map(kind_and_hour).with_output_types(tuple[tuple[str, int], AvroBlock])
+            | "GatherBlocks" >> beam.GroupByKey()
+            | "WriteFiles" >> beam.ParDo(WriteFiles(self.aside, self.run)).with_output_types(OutputFile)
+        )
