@@ -64,7 +64,7 @@ def _counts(counts: dict[str, int]) -> bytes:
 def _range_entry(entry: Range) -> bytes:
     account = entry.account
     source = avro.string(entry.uri) + avro.NULL + avro.long(account.start) + avro.long(0)
-    longs = (account.events, account.bytes, account.kept, account.folded, account.merged, account.duplicate)
+    longs = (account.events, account.size, account.kept, account.folded, account.merged, account.duplicate)
     return b"".join((
         avro.string("range"),
         avro.nullable(entry.cluster),
@@ -120,7 +120,7 @@ def _range(entry: dict[str, Any]) -> Range:
         start=entry["from"],
         end=entry["to"],
         events=entry["events"],
-        bytes=entry["bytes"],
+        size=entry["bytes"],
         kept=entry["kept"],
         folded=entry["folded"],
         merged=entry["merged"],

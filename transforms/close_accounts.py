@@ -47,7 +47,7 @@ class WriteManifest(beam.DoFn):
                 accounts.append(msgspec.msgpack.decode(encoded, type=Account))
         closed = sum_accounts(accounts)
         for account in closed:
-            for name in ("events", "bytes", "kept", "folded", "merged", "duplicate", "dropped_by_stage"):
+            for name in ("events", "size", "kept", "folded", "merged", "duplicate", "dropped_by_stage"):
                 Metrics.counter("reduce", name).inc(getattr(account, name))
             Metrics.counter("reduce", "dropped_by_rule").inc(sum(account.dropped_by_rule.values()))
             Metrics.counter("reduce", "dead_letters").inc(sum(account.dead_lettered.values()))

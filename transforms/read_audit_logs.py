@@ -30,7 +30,7 @@ class ReadBlocks(beam.DoFn):
         """Read one split."""
         for block in read_blocks(split, self._key):
             yield block
-            self._progress.add(block.account.bytes, block.account.events)
+            self._progress.add(block.account.size, block.account.events)
 
     def teardown(self) -> None:
         """Close the progress file."""

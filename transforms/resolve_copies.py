@@ -10,6 +10,7 @@ from zlib import crc32
 import apache_beam as beam
 import msgspec
 import zstandard
+from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from transforms.audit.account import Account
 from transforms.audit.audit_ids import find_recalls
@@ -154,5 +155,5 @@ class ResolveCopies(beam.PTransform):
 
 def _typed(outputs: beam.PCollection, kind: type) -> beam.PCollection:
     # A tagged output has no type of its own, and without one no coder of ours.
-    outputs.element_type = kind
+    outputs.element_type = convert_to_beam_type(kind)
     return outputs

@@ -22,7 +22,7 @@ class Account(msgspec.Struct, array_like=True):
     start: int
     end: int = 0
     events: int = 0
-    bytes: int = 0
+    size: int = 0
     kept: int = 0
     folded: int = 0
     merged: int = 0
@@ -36,7 +36,7 @@ class Account(msgspec.Struct, array_like=True):
         """Add the counts of another partial account of the same range."""
         self.end = max(self.end, other.end)
         self.events += other.events
-        self.bytes += other.bytes
+        self.size += other.size
         self.kept += other.kept
         self.folded += other.folded
         self.merged += other.merged

@@ -140,7 +140,7 @@ class _Row(msgspec.Struct):
 
     count: int = 0
     merged: int = 0
-    bytes: int = 0
+    size: int = 0
     first: int = 0
     last: int = 0
     names: dict[str, int] = {}
@@ -175,12 +175,12 @@ class Reads:
         elif moment > row.last:
             row.last = moment
         row.count += 1
-        row.bytes += event.size  # type: ignore[operator]
+        row.size += event.size  # type: ignore[operator]
         stages: Any = event.merged
         if stages:
             row.merged += len(stages)
             for stage in stages:
-                row.bytes += stage.size
+                row.size += stage.size
         if name is not None:
             row.names[name] = row.names.get(name, 0) + 1
         raw = bytes(event.sourceIPs)
@@ -195,7 +195,7 @@ class Reads:
         """The partial summaries so far, by window; the exemplars as records."""
         windows: dict[int, list[ReadSummary]] = {}
         for (window, cluster, read), row in self._rows.items():
-            summary = ReadSummary(cluster, window, read.key, row.count, row.merged, row.bytes, row.first, row.last)
+            summary = ReadSummary(cluster, window, read.key, row.count, row.merged, row.size, row.first, row.last)
             for name, count in row.names.items():
                 summary.names.add(name, count)
             for raw, count in row.addresses.items():

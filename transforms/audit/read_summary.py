@@ -78,7 +78,7 @@ class ReadSummary(msgspec.Struct, array_like=True):
     key: Key
     count: int = 0
     merged: int = 0
-    bytes: int = 0
+    size: int = 0
     first: int = 0
     last: int = 0
     names: Sample = msgspec.field(default_factory=lambda: Sample(NAMES_KEPT))
@@ -95,7 +95,7 @@ class ReadSummary(msgspec.Struct, array_like=True):
         self.last = max(self.last, other.last) if self.count else other.last
         self.count += other.count
         self.merged += other.merged
-        self.bytes += other.bytes
+        self.size += other.size
         self.names.merge(other.names)
         self.addresses.merge(other.addresses)
         self.audit_ids.merge(other.audit_ids)
@@ -112,7 +112,7 @@ class ReadSummary(msgspec.Struct, array_like=True):
             avro.NULL if code is None else avro.SOME + avro.long(code),
             avro.long(self.count),
             avro.long(self.merged),
-            avro.long(self.bytes),
+            avro.long(self.size),
             avro.long(self.first),
             avro.long(self.last),
             self.names.encoded(),
@@ -170,5 +170,5 @@ def totals(rows: Iterable[ReadSummary]) -> Counter[str]:
     """Sums of count, mergedStages and bytes."""
     out: Counter[str] = Counter()
     for row in rows:
-        out.update(count=row.count, merged=row.merged, bytes=row.bytes)
+        out.update(count=row.count, merged=row.merged, bytes=row.size)
     return out

@@ -58,7 +58,7 @@ def _why(event: LooseEvent, outcome: str) -> str | None:
 def _row(event: LooseEvent, merged: list[LooseEvent], window: int) -> ReadSummary:
     moment: Any = event.moment
     row = ReadSummary(event.cluster, moment - moment % window, event.read or (), 1, len(merged), event.size, moment, moment)
-    row.bytes += sum(stage.size for stage in merged)
+    row.size += sum(stage.size for stage in merged)
     if event.name is not None:
         row.names.add(event.name)
     for address in event.addresses:

@@ -124,7 +124,7 @@ def _lines(split: Split, reader: _Stream, key: bytes, block_size: int) -> Iterat
             break
         if len(carry) + len(chunk) > LINE_LIMIT and b"\n" not in chunk:
             mac, length, carry = _overlong(reader, carry + chunk, key, block_size)
-            account = Account(split.file, at, at + length, bytes=length, mac=mac)
+            account = Account(split.file, at, at + length, size=length, mac=mac)
             if pending is not None:
                 yield pending
             pending = RawBlock(split, account, at, b"", items=[(at, 0, None, "LINE_TOO_LONG")])
@@ -154,7 +154,7 @@ def _lines(split: Split, reader: _Stream, key: bytes, block_size: int) -> Iterat
 
 
 def _block(split: Split, at: int, data: bytes, key: bytes, *, unterminated: bool = False) -> RawBlock:
-    account = Account(split.file, at, at + len(data), bytes=len(data), mac=hmac.digest(key, data, "sha256"))
+    account = Account(split.file, at, at + len(data), size=len(data), mac=hmac.digest(key, data, "sha256"))
     return RawBlock(split, account, at, data, unterminated=unterminated)
 
 
@@ -179,13 +179,13 @@ def _documents(split: Split, reader: _Stream, key: bytes, block_size: int) -> It
     cutter = DocumentCutter()
     while chunk := reader.read(block_size):
         mac.update(chunk)
-        account.bytes += len(chunk)
+        account.size += len(chunk)
         items = [(split.start + item.offset, item.index, item.raw, item.code) for item in cutter.feed(chunk)]
         if items:
             yield RawBlock(split, account, split.start, b"", items=items)
     items = [(split.start + item.offset, item.index, item.raw, item.code) for item in cutter.close()]
     if reader.broken:
-        items.append((split.start + account.bytes, 0, None, "BROKEN_STREAM"))
-    account.end = split.start + account.bytes
+        items.append((split.start + account.size, 0, None, "BROKEN_STREAM"))
+    account.end = split.start + account.size
     account.mac = mac.digest()
     yield RawBlock(split, account, split.start, b"", items=items, last=True)

@@ -1,0 +1,90 @@
+"""What a person sees of a run: progress while it works, a short report at its end. All on stderr."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from transforms.progress import progress_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pipelines.plan import Plan
+    from transforms.close_accounts import Manifest
+
+
+class Ticker:
+    """Shows events, MB/s and percent: a line that is rewritten on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, directory: str, size: int, *, exact: bool) -> None:
+        self._directory = directory
+        self._size = size if exact else 0
+        self._live = sys.stderr.isatty()
+        self._interval = 0.5 if self._live else 15.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Ticker:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._live:
+            print("\r\x1b[K", end="", file=sys.stderr)
+
+    def _tick(self) -> None:
+        while not self._stop.wait(self._interval):
+            size, events = progress_of(self._directory)
+            rate = size / 1e6 / max(time.monotonic() - self._began, 0.001)
+            share = f", {min(100, 100 * size // self._size)} %" if self._size else ""
+            line = f"{events:,} events, {size / 1e6:,.0f} MB read, {rate:,.0f} MB/s{share}"
+            print(f"\r\x1b[K{line}" if self._live else line, end="" if self._live else "\n", file=sys.stderr, flush=True)
+
+
+def size_text(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:  # noqa: PLR2004 - SI
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def report(summary: dict[str, Any], manifest: Manifest, planned: Plan, output: str) -> None:
+    """The end of a run: what came of the events, what was saved, where the files are, what to try next."""
+    say = lambda text="": print(text, file=sys.stderr)  # noqa: E731 - shorter than a def here
+    if not planned.splits:
+        say(f"nothing new: the output holds all of the input already ({planned.files} files, {size_text(planned.held)})")
+        return
+    events = summary["events"]
+    saved = 100 * (1 - summary["bytesOut"] / summary["bytesIn"]) if summary["bytesIn"] else 0.0
+    say(f"{events:,} events, {size_text(summary['bytesIn'])} read -> {size_text(summary['bytesOut'])} written ({saved:.1f} % less), {summary['seconds']:.1f} s")
+    rows = [
+        ("kept", summary["kept"], "written whole to events/"),
+        ("merged", summary["merged"], "earlier stages, in their final event's record"),
+        ("folded", summary["folded"], "reads, counted in reads/"),
+        ("duplicate", summary["duplicate"], "the same again"),
+        ("dropped by rule", sum(summary["droppedByRule"].values()), "level None in the policy"),
+        ("dropped by stage", summary["droppedByStage"], "omitStages in the policy"),
+        ("dead letters", sum(summary["deadLettered"].values()), ", ".join(sorted(summary["deadLettered"])) or "unreadable"),
+    ]
+    for name, count, meaning in rows:
+        if count or name in ("kept", "merged", "folded", "duplicate"):
+            say(f"  {name:<17}{count:>12,}  {100 * count / events if events else 0:5.1f} %  {meaning}")
+    accounted = sum(count for _, count, _ in rows)
+    say(f"  {'sum':<17}{accounted:>12,}  {'= events: the accounts are closed' if accounted == events else '!= events: THE ACCOUNTS ARE NOT CLOSED'}")
+    if summary["droppedByRule"].get("none"):
+        say(f"  note: {summary['droppedByRule']['none']:,} events matched no rule of the policy and were dropped, as kube-apiserver would")
+    if planned.held:
+        say(f"  skipped: {size_text(planned.held)} that the output holds already")
+    by_kind: dict[str, int] = {}
+    for file in manifest.files:
+        by_kind[file.kind] = by_kind.get(file.kind, 0) + file.bytes
+    say("files: " + (", ".join(f"{output}/{kind}/ {size_text(size)}" for kind, size in sorted(by_kind.items())) or "none"))
+    say(f"next:  python -m pipelines.cat {output}/events | head        python -m pipelines.verify --output {output}")

@@ -1,0 +1,185 @@
+"""Flags of the commands: parsed, checked all at once, and turned into what the steps take."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pipelines.plan import Input, expand, parse_input
+from transforms.audit.guards import GuardsError, load_guards
+from transforms.audit.policy import PolicyError, load_policy
+from transforms.audit.settings import Settings
+from transforms.connectors import storage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SAMPLE: Final = str(Path(__file__).parent / "sample")
+FOLDS: Final = ("reads", "stages")
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(\d+)([smhd]?)").fullmatch
+LONGEST_WINDOW: Final = 86_400
+
+
+class ConfigurationError(Exception):
+    """Everything that is wrong with what was asked for; nothing has been done yet."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = list(problems)
+
+
+def seconds(text: str) -> int:
+    """A duration: `60s`, `10m`, `1h`, `7d`; a bare number is seconds. Raises argparse.ArgumentTypeError."""
+    found = _DURATION(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 60s, 10m, 1h or 7d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that knows no abbreviations and raises ConfigurationError."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Refuse."""
+        raise ConfigurationError([message])
+
+
+def add_input_flags(parser: argparse.ArgumentParser) -> None:
+    """--input, --cluster, --allow_empty."""
+    parser.add_argument(
+        "--input",
+        action="append",
+        metavar="[cluster=NAME,]PATH",
+        help="a file, directory or glob, local or of any Beam filesystem; repeatable. Recognised by content: NDJSON, EventList, arrays, "
+        "cloud and shipper envelopes; plain, gzip or zstandard. Directories are read recursively, without names that begin with . or _ "
+        "or end in .tmp. Default: the bundled sample",
+    )
+    parser.add_argument("--cluster", help="name of the cluster, part of every event's identity. Default: the envelope's own, else 'default'")
+    parser.add_argument("--allow_empty", action="store_true", help="accept an input that names no files")
+
+
+def add_reduction_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that decide what becomes of an event."""
+    parser.add_argument("--policy", metavar="FILE", help="an audit.k8s.io/v1 Policy, applied after the fact. Default: levels stay as captured")
+    parser.add_argument("--lenient_policy", action="store_true", help="ignore unknown fields of the policy with a warning, as kube-apiserver does")
+    parser.add_argument("--policy_before_v1_36", action="store_true", help="a policy's group '*' means no group, as in clusters before v1.36")
+    parser.add_argument("--fold", default="reads,stages", help="comma list of reads (fold into summaries) and stages (merge a request's earlier stages into its final event), or none. Default: reads,stages")
+    parser.add_argument("--read_window", type=seconds, default=60, metavar="DURATION", help="length of a read summary's window, in event time from the epoch on. Default: 60s")
+    parser.add_argument("--guards", metavar="FILE", help="a file that adds to the list of reads that are never folded")
+    parser.add_argument("--exec_args", choices=("keep", "program", "none"), default="program", help="arguments of exec and attach in request URIs: keep them (credential-like ones never), only the program, or none. Default: program")
+    parser.add_argument("--redaction_rules", metavar="FILE", help="a catalogue that adds protection to the built-in one")
+    parser.add_argument("--strip_bulk", action="store_true", help="also strip bulk of no forensic worth: see the list in the README")
+    parser.add_argument("--keep_managed_fields", action="store_true", help="leave managedFields in bodies, except where the policy omits them")
+
+
+def add_key_flag(parser: argparse.ArgumentParser) -> None:
+    """--key_file."""
+    parser.add_argument("--key_file", metavar="FILE", help="key of the ledger's MACs; else AUDIT_KEY in the environment, else <output>/_state/key, made once")
+
+
+def _text(path: str | None, name: str, problems: list[str]) -> str | None:
+    if path is None:
+        return None
+    try:
+        return storage.read(path).decode()
+    except OSError as error:
+        problems.append(f"--{name} {path}: cannot be read ({error.strerror})")
+    except UnicodeDecodeError:
+        problems.append(f"--{name} {path}: not UTF-8")
+    return None
+
+
+def settings_of(known: argparse.Namespace, problems: list[str], warnings: list[str]) -> Settings:
+    """The settings that the flags ask for; what is wrong with them is added to `problems`."""
+    folds = [part.strip() for part in known.fold.split(",") if part.strip()]
+    if folds != ["none"] and (not folds or set(folds) - set(FOLDS)):
+        problems.append(f"--fold {known.fold}: expected reads, stages, both with a comma, or none")
+    if not 1 <= known.read_window <= LONGEST_WINDOW:
+        problems.append("--read_window: expected 1s to 1d")
+    policy = _text(known.policy, "policy", problems)
+    if policy is not None:
+        try:
+            loaded = load_policy(policy.encode(), lenient=known.lenient_policy, group_wildcard=not known.policy_before_v1_36)
+            warnings += [f"--policy {known.policy}: {warning}" for warning in loaded.warnings]
+        except PolicyError as error:
+            problems += [f"--policy {known.policy}: {problem}" for problem in error.problems]
+    guards = _text(known.guards, "guards", problems)
+    if guards is not None:
+        try:
+            load_guards(guards.encode())
+        except GuardsError as error:
+            problems += [f"--guards {known.guards}: {problem}" for problem in error.problems]
+    return Settings(
+        started=int(time.time() * 1_000_000),
+        merge="stages" in folds,
+        fold="reads" in folds,
+        window=known.read_window * 1_000_000,
+        policy=policy,
+        lenient_policy=known.lenient_policy,
+        group_wildcard=not known.policy_before_v1_36,
+        guards=guards,
+        keep_managed_fields=known.keep_managed_fields,
+        exec_args=known.exec_args,
+        redaction_rules=_text(known.redaction_rules, "redaction_rules", problems),
+        strip_bulk=known.strip_bulk,
+    )
+
+
+def key_of(known: argparse.Namespace, problems: list[str]) -> bytes | None:
+    """The key that the user gives, if any."""
+    if known.key_file is not None:
+        try:
+            key = storage.read(known.key_file)
+        except OSError as error:
+            problems.append(f"--key_file {known.key_file}: cannot be read ({error.strerror})")
+            return None
+        source = f"--key_file {known.key_file}"
+    elif "AUDIT_KEY" in os.environ:
+        key, source = os.environ["AUDIT_KEY"].encode(), "AUDIT_KEY"
+    else:
+        return None
+    if len(key) < 16:  # noqa: PLR2004 - 128 bits
+        problems.append(f"{source}: a key has at least 16 bytes")
+    return key
+
+
+def files_of(known: argparse.Namespace, output: str | None, problems: list[str]) -> list[tuple[str, str | None]]:
+    """The input files, in order, with their clusters."""
+    inputs: list[Input] = []
+    for text in known.input or [SAMPLE]:
+        try:
+            inputs.append(parse_input(text, known.cluster))
+        except ValueError as error:
+            problems.append(str(error))
+    files, wrong = expand(inputs, output, allow_empty=known.allow_empty)
+    problems += wrong
+    return files
+
+
+def disk_problem(output: str, size: int, *, compressed: bool) -> str | None:
+    """Whether the disk has room for what a run of this input may write."""
+    if storage.scheme(output) is not None:
+        return None
+    there = Path(output).absolute()
+    while not there.exists():
+        there = there.parent
+    # Reduced output is a few percent of plain input; compressed input is about that size already.
+    needed = (2 * size if compressed else size // 5) + (16 << 20)
+    free = shutil.disk_usage(there).free
+    return f"--output {output}: {free >> 20} MiB free, the run may need {needed >> 20} MiB" if free < needed else None
+
+
+def read_settings(text: str) -> Settings:
+    """The settings that a run recorded."""
+    return msgspec.json.decode(text, type=Settings)
