@@ -17,14 +17,36 @@ RESOURCES = [
     ("/api/v1/namespaces/other/pods/foo", "get", "api", "", "v1", "other", "pods", "", "foo", "pods foo"),
     ("/api/v1/pods", "list", "api", "", "v1", "", "pods", "", "", "pods"),
     ("/api/v1/proxy/namespaces/other/pods/foo", "proxy", "api", "", "v1", "other", "pods", "", "foo", "pods foo"),
-    ("/api/v1/proxy/namespaces/other/pods/foo/subpath/not/a/sub", "proxy", "api", "", "v1", "other", "pods", "", "foo", "pods foo subpath not a sub"),
+    (
+        "/api/v1/proxy/namespaces/other/pods/foo/subpath/not/a/sub",
+        "proxy",
+        "api",
+        "",
+        "v1",
+        "other",
+        "pods",
+        "",
+        "foo",
+        "pods foo subpath not a sub",
+    ),
     ("/api/v1/watch/pods", "watch", "api", "", "v1", "", "pods", "", "", "pods"),
     ("/api/v1/pods?watch=true", "watch", "api", "", "v1", "", "pods", "", "", "pods"),
     ("/api/v1/watch/namespaces/other/pods", "watch", "api", "", "v1", "other", "pods", "", "", "pods"),
     ("/api/v1/namespaces/other/pods?watch=1", "watch", "api", "", "v1", "other", "pods", "", "", "pods"),
     ("/api/v1/namespaces/other/pods/foo/status", "get", "api", "", "v1", "other", "pods", "status", "foo", "pods foo status"),
     ("/api/v1/namespaces/other/pods/foo/proxy/sub", "get", "api", "", "v1", "other", "pods", "proxy", "foo", "pods foo proxy sub"),
-    ("/api/v1/namespaces/other/finalize", "update", "api", "", "v1", "other", "namespaces", "finalize", "other", "namespaces other finalize"),
+    (
+        "/api/v1/namespaces/other/finalize",
+        "update",
+        "api",
+        "",
+        "v1",
+        "other",
+        "namespaces",
+        "finalize",
+        "other",
+        "namespaces other finalize",
+    ),
     ("/api/v1/namespaces/other/status", "update", "api", "", "v1", "other", "namespaces", "status", "other", "namespaces other status"),
     ("/api/v1/nodes", "deletecollection", "api", "", "v1", "", "nodes", "", "", "nodes"),
     ("/apis/extensions/v1/namespaces/other/pods", "create", "apis", "extensions", "v1", "other", "pods", "", "", "pods"),
@@ -33,7 +55,18 @@ RESOURCES = [
     ("/api/v1/namespaces/%6bube-system/pods/a%2Fb", "get", "api", "", "v1", "kube-system", "pods", "b", "a", "pods a b"),
     ("//api/v1/pods/", "list", "api", "", "v1", "", "pods", "", "", "pods"),
     ("/api/v1/namespaces//pods", "list", "api", "", "v1", "", "pods", "", "", "pods"),
-    ("/api/v1/watch/namespaces/other/status", "watch", "api", "", "v1", "other", "namespaces", "status", "other", "namespaces other status"),
+    (
+        "/api/v1/watch/namespaces/other/status",
+        "watch",
+        "api",
+        "",
+        "v1",
+        "other",
+        "namespaces",
+        "status",
+        "other",
+        "namespaces other status",
+    ),
     ("/api/v1/namespaces/../secrets", "list", "api", "", "v1", "..", "secrets", "", "", "secrets"),
     ("/api/v1/pods/a%00b", "get", "api", "", "v1", "", "pods", "", "a\0b", "pods a\0b"),
     ("/api/v1/pods/a+b", "get", "api", "", "v1", "", "pods", "", "a+b", "pods a+b"),
@@ -59,7 +92,18 @@ def test_an_empty_segment_is_a_segment() -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["", "/", "/api", "/api/version/", "/apis/group/version/", "/badprefix/version/resource", "/apis/version/resource", "/apis/extensions/v1beta1", "/healthz", "*"],
+    [
+        "",
+        "/",
+        "/api",
+        "/api/version/",
+        "/apis/group/version/",
+        "/badprefix/version/resource",
+        "/apis/version/resource",
+        "/apis/extensions/v1beta1",
+        "/healthz",
+        "*",
+    ],
 )
 def test_discovery_and_other_paths_are_no_resource_requests(uri: str) -> None:
     info = request_info(uri, "get")
@@ -112,7 +156,9 @@ def test_a_list_takes_its_name_from_a_selector_that_decodes(query: str, name: st
     assert request_info(f"/apis/group/version/resource?{query}", "list").name == name
 
 
-@pytest.mark.parametrize(("uri", "verb"), [("/api/v1/pods", "deletecollection"), ("/api/v1/watch/pods", "watch"), ("/api/v1/pods", "create")])
+@pytest.mark.parametrize(
+    ("uri", "verb"), [("/api/v1/pods", "deletecollection"), ("/api/v1/watch/pods", "watch"), ("/api/v1/pods", "create")]
+)
 def test_only_a_list_or_watch_without_prefix_takes_a_name_from_its_selector(uri: str, verb: str) -> None:
     assert request_info(f"{uri}?fieldSelector=metadata.name=x", verb).name == ""
 

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ESCAPED_LETTER: Final = re.compile(r"%[4-7]")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _TERM: Final = re.compile(r"(.*?)(!=|==|=)(.*)", re.DOTALL)
 _LABEL_TOKEN: Final = re.compile(r"[ \t\r\n]*(?:(==|!=|[=!(),<>])|([^=!(),<> \t\r\n\0]+))\0?")
@@ -21,7 +22,7 @@ def selected_name(query: str) -> str:
     One option that does not decode makes the server forget them all (kubernetes/apiserver `requestinfo.go`), so every
     option that can fail is checked: two integers, the label selector, the field selector.
     """
-    if "ieldSelector" not in query and "%" not in query:
+    if not mentions_field_selector(query):
         return ""
     options = parse_query(query)
     for option in ("timeoutSeconds", "limit"):
@@ -33,6 +34,11 @@ def selected_name(query: str) -> str:
     if name in (".", "..") or "/" in name or "%" in name:  # no segment of a path
         return ""
     return name.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def mentions_field_selector(query: str) -> bool:
+    """Whether the query may hold a field selector, in whatever spelling."""
+    return "fieldSelector" in query or ("%" in query and _ESCAPED_LETTER.search(query) is not None)
 
 
 def parse_query(query: str) -> dict[str, str]:
