@@ -1,0 +1,305 @@
+"""Recognise what a record holds: an event of any shape, a list of them, or either in an envelope.
+
+Lines that are one event of the known shape never come here; everything else does, so that whatever should hold an
+event counts as one: read, or with the reason why not.
+"""
+
+from __future__ import annotations
+
+from re import compile as pattern
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from transforms.audit.documents import cut_document
+from transforms.audit.envelopes import Inner, unwrap, unwrap_text
+from transforms.audit.event import LEVELS, STAGES, Event, flag
+from transforms.audit.members import Members, compact, elements, escape_pointer, members, string, unreadable
+
+MAX_WRAPS: Final = 4
+CODES: Final[dict[str, str]] = {
+    "INVALID_JSON": "The record is not JSON, nor any text that audit events come as.",
+    "INVALID_UTF8": "The record is not UTF-8.",
+    "UNTERMINATED_LINE": "The last line of the input ends early; a later run reads it again once the file has grown.",
+    "TRUNCATED": "Something on the way cut the event off; the rest exists nowhere in the input.",
+    "NOT_AUDIT": "The record can be read and is not a Kubernetes audit event.",
+    "TOO_DEEP": "The record nests deeper than readers go, or is wrapped more than four times.",
+    "LINE_TOO_LONG": "The line is longer than one record may be.",
+    "ITEM_TOO_LONG": "The item of a document is longer than one record may be.",
+    "BROKEN_DOCUMENT": "The JSON document breaks off or goes wrong here; the items before this one were read.",
+    "BROKEN_ENCODING": "The base64 or gzip data that should hold events cannot be decoded, or unpacks to far too much.",
+    "BROKEN_STREAM": "The compressed stream breaks off here.",
+    "INCOMPLETE_RECORD": "Parts of a record that was split on its way are missing.",
+    "UNRECOGNISED_FILE": "No record of the file is anything that audit events come as.",
+}
+"""Every code of a dead letter, with what it says."""
+
+_decode: Final = msgspec.json.Decoder(Event).decode
+_check: Final = msgspec.json.Decoder(Raw).decode
+_texts: Final = frozenset(
+    "kind apiVersion level auditID stage requestURI verb userAgent requestReceivedTimestamp stageTimestamp".split()
+)
+_parts: Final = frozenset(
+    "user impersonatedUser authenticationMetadata sourceIPs objectRef responseStatus requestObject responseObject annotations".split()
+)
+_position: Final = pattern(r"\(byte (\d+)\)").search
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class Found(NamedTuple):
+    """One thing that counts as one event: the event, or the code that says why there is none.
+
+    `length` is the bytes of JSON that held it, `raw` those bytes where there is no event, `message` free of content.
+    """
+
+    event: Event | None
+    code: str | None
+    message: str
+    cluster: str | None
+    length: int
+    raw: bytes
+
+
+class _Context(NamedTuple):
+    """What the envelopes around a record said, and how many they were."""
+
+    cluster: str | None = None
+    flags: tuple[str, ...] = ()
+    wraps: int = 0
+    listed: bool = False
+
+
+_TOP: Final = _Context()
+
+
+def recognise(record: bytes) -> list[Found]:
+    """Everything in the record that counts as one event, in order. Never raises, whatever the input."""
+    found: list[Found] = []
+    text = record.strip(b" \t\r\n")
+    if text[:1] not in {b"{", b"["}:
+        text = _without_junk(text)
+    try:
+        text.isascii() or text.decode()
+    except UnicodeDecodeError as error:
+        _bad_text(text, error.start, found)
+    else:
+        _record(text, _TOP, found)
+    if len(found) == 1 and found[0].raw == text:
+        found[0] = found[0]._replace(length=len(record), raw=record)
+    return found
+
+
+def _without_junk(record: bytes) -> bytes:
+    """Without the NULs that copytruncate leaves before the first line, RFC 7464 separators and a byte order mark."""
+    kept = record.lstrip(b"\0\x1e")
+    return kept[3:].lstrip() if kept.startswith(_BOM) else kept
+
+
+def _bad_text(record: bytes, at: int, found: list[Found]) -> None:
+    """A list is read item by item, so that one item with bad bytes does not take the others with it."""
+    try:
+        items = _items(members(record)) if record[:1] == b"{" else elements(record)
+    except unreadable:
+        items = None
+    if items is None:
+        _lost(found, "INVALID_UTF8", f"not UTF-8 at byte {at}", record, _TOP)
+        return
+    for item in items:
+        raw = bytes(item)
+        try:
+            raw.decode()
+        except UnicodeDecodeError as error:
+            _lost(found, "INVALID_UTF8", f"not UTF-8 at byte {error.start} of the item", raw, _TOP)
+        else:
+            _record(raw, _TOP._replace(listed=True), found)
+
+
+def _record(record: bytes | Raw, context: _Context, found: list[Found]) -> None:
+    """One record, valid UTF-8, without white space around it."""
+    try:
+        event = _decode(record)
+    except unreadable:
+        pass
+    else:
+        if event.stage is not UNSET and event.level is not UNSET and event.auditID is not UNSET:
+            _event(found, event, len(record), context)
+            return
+    text = bytes(record)
+    first = text[:1]
+    try:
+        if first == b"{":
+            _object(text, context, found)
+        elif first == b"[":
+            _array(text, context, found)
+        else:
+            _text(text, context, found)
+    except unreadable as error:
+        _broken(text, error, context, found)
+
+
+def _object(record: bytes, context: _Context, found: list[Found]) -> None:
+    fields = members(record)
+    if is_event(fields):
+        _event(found, odd_event(fields), len(record), context)
+        return
+    items = _items(fields)
+    if items is not None:
+        _list(items, context, found)
+        return
+    inners = unwrap(fields)
+    if inners is None:
+        _lost(found, "NOT_AUDIT", "a JSON object that is neither an audit event nor wraps any", record, context)
+    else:
+        _unwrapped(inners, record, context, found)
+
+
+def _array(record: bytes, context: _Context, found: list[Found]) -> None:
+    _list(elements(record), context, found)
+
+
+def _list(items: list[Raw], context: _Context, found: list[Found]) -> None:
+    inside = context._replace(listed=True, wraps=context.wraps + context.listed)
+    if inside.wraps > MAX_WRAPS:
+        for item in items:
+            _lost(found, "TOO_DEEP", f"wrapped more than {MAX_WRAPS} times", bytes(item), context)
+        return
+    for item in items:
+        _record(item, inside, found)
+
+
+def _items(fields: Members) -> list[Raw] | None:
+    """The items of an EventList or any other list of Kubernetes; None where the object is none."""
+    items = fields.get("items")
+    if items is None:
+        kind = string(fields.get("kind")) or ""
+        return [] if kind.endswith("List") and (string(fields.get("apiVersion")) or "").startswith("audit.k8s.io/") else None
+    raw = bytes(items)
+    if raw == b"null":
+        return []
+    return elements(items) if raw[:1] == b"[" else None
+
+
+def _text(record: bytes, context: _Context, found: list[Found]) -> None:
+    if record[:1] == b'"':
+        text = string(record)
+        inners = None if text is None else [Inner(text.encode())]
+        if inners is None:
+            _check(record)
+    else:
+        inners = unwrap_text(record)
+    if inners is not None:
+        _unwrapped(inners, record, context, found)
+    elif context.wraps or context.listed or _is_json(record):
+        _lost(found, "NOT_AUDIT", "text, not an audit event", record, context)
+    else:
+        _lost(found, "INVALID_JSON", "neither JSON nor a form of audit log", record, context)
+
+
+def _is_json(record: bytes) -> bool:
+    try:
+        _check(record)
+    except unreadable:
+        return False
+    return True
+
+
+def _unwrapped(inners: list[Inner], record: bytes, context: _Context, found: list[Found]) -> None:
+    if context.wraps >= MAX_WRAPS:
+        _lost(found, "TOO_DEEP", f"wrapped more than {MAX_WRAPS} times", record, context)
+        return
+    for inner in inners:
+        cluster = inner.cluster or context.cluster
+        inside = _Context(cluster, context.flags + inner.flags, context.wraps + 1)
+        if inner.code is not None:
+            _lost(found, inner.code, inner.message, bytes(inner.record), inside)
+        elif inner.event is not None:
+            _event(found, inner.event, len(inner.record), inside)
+        else:
+            _record(bytes(inner.record).strip(), inside, found)
+
+
+def _broken(record: bytes, error: Exception, context: _Context, found: list[Found]) -> None:
+    pieces = None if context.listed else _pieces(record, context)
+    if pieces:
+        found += pieces
+        return
+    if isinstance(error, RecursionError):
+        _lost(found, "TOO_DEEP", "nested deeper than readers go", record, context)
+        return
+    where = _position(str(error))
+    place = f" at byte {where[1]} of {len(record)}" if where else f", {len(record)} bytes"
+    if context.wraps:
+        _lost(found, "TRUNCATED", f"the wrapped text breaks off or goes wrong{place}", record, context)
+    else:
+        _lost(found, "INVALID_JSON", f"not JSON{place}", record, context)
+
+
+def _pieces(record: bytes, context: _Context) -> list[Found] | None:
+    """What stands before the break, where the record is a list or several documents in a row; None where nothing does.
+
+    An event with rubbish behind it is one broken line, not an event and something else.
+    """
+    cut = cut_document(record)
+    if cut is None:
+        return None
+    read: list[Found] = []
+    inside = context._replace(listed=True)
+    for _, _, raw, code in cut.items:
+        if code is None:
+            _record(raw or b"", inside, read)
+        else:
+            _lost(read, code, "the document is broken here", raw or b"", context)
+    whole = all(one.event is not None or one.code == "NOT_AUDIT" for one in read)
+    return read if any(one.event for one in read) and (whole or cut.listed or _wraps(cut.items[0].raw or b"")) else None
+
+
+def _wraps(record: bytes) -> bool:
+    """Whether the first of several documents is an envelope."""
+    try:
+        fields = members(record)
+    except unreadable:
+        return False
+    return not is_event(fields) and unwrap(fields) is not None
+
+
+def _event(found: list[Found], event: Event, length: int, context: _Context) -> None:
+    for name in context.flags:
+        flag(event, name)
+    found.append(Found(event, None, "", context.cluster, length, b""))
+
+
+def _lost(found: list[Found], code: str, message: str, raw: bytes, context: _Context) -> None:
+    found.append(Found(None, code, message, context.cluster, len(raw), raw))
+
+
+def is_event(fields: Members) -> bool:
+    """Whether an object is an audit event, complete or not: by its type, or by fields that nothing else has together."""
+    kind, version = string(fields.get("kind")), string(fields.get("apiVersion"))
+    if version is not None and version.startswith("audit.k8s.io/"):
+        return kind in {"Event", None}
+    marks = ("auditID" in fields) + ("stage" in fields) + ("level" in fields)
+    if kind is not None and version is not None:
+        return marks == 3
+    if "auditID" in fields:
+        return marks > 1 or "requestURI" in fields
+    return string(fields.get("stage")) in STAGES and string(fields.get("level")) in LEVELS
+
+
+def odd_event(fields: Members) -> Event:
+    """The event of an object that `Event` does not describe: what has the wrong type or no place goes to `unknown`."""
+    event = Event()
+    unknown: dict[str, bytes] = {}
+    for name, value in fields.items():
+        if name in _parts:
+            setattr(event, name, value)
+            continue
+        text = string(value) if name in _texts else None
+        if text is None or (name == "kind" and text != "Event") or (name == "apiVersion" and not text.startswith("audit.k8s.io/")):
+            unknown["/" + escape_pointer(name)] = compact(value)
+        else:
+            setattr(event, name, text)
+    if unknown:
+        extra: Any = unknown
+        event.unknown = extra
+    return event
