@@ -11,6 +11,7 @@ from transforms.audit.audit_ids import find_recalls, hash_ids
 from transforms.audit.avro_blocks import AvroBlock
 from transforms.audit.read_summary import ReadSummary, merge_rows
 from transforms.audit.reduce_split import reduce_split
+from transforms.audit.settle_events import LOOSE
 from transforms.audit.settle_loose import settle_loose
 
 if TYPE_CHECKING:
@@ -37,26 +38,18 @@ def reduce_all(
     trace: Callable[[Any, str, str | None], None] | None = None,
 ) -> Reduced:
     """The result for all splits. `trace(event, outcome, why)` is told every event's outcome once; the order is not the input's."""
-    units: list[list[Unit]] = []
-    traces: list[list[tuple[Any, str, str | None]]] = []
-    for split in splits:
-        units.append([])
-        traces.append([])
-        tell = _teller(traces[-1]) if trace else None
-        units[-1] = list(reduce_split(read(split), compiled, split, trace=tell))
-    recalls, _ = find_recalls(
-        [(at, unit.ids) for at, found in enumerate(units) for unit in found],
-        [loose_ids(unit.loose) for found in units for unit in found],
-    )
-    for at, recalled in recalls.items():
-        if trace:
-            traces[at] = []
-        tell = _teller(traces[at]) if trace else None
-        units[at] = list(reduce_split(read(splits[at]), compiled, splits[at], recalled, tell))
+    traces: list[list[tuple[Any, str, str | None]]] = [[] for _ in splits]
+
+    def reduce_one(at: int, recalled: bytes) -> list[Unit]:
+        traces[at] = []
+        return list(reduce_split(read(splits[at]), compiled, splits[at], recalled, _teller(traces[at]) if trace else None))
+
+    units = reduce_splits(len(splits), reduce_one)
     if trace:
         for told in traces:
-            for each in told:
-                trace(*each)
+            for event, outcome, why in told:
+                if outcome != LOOSE:
+                    trace(event, outcome, why)
     flat = [unit for found in units for unit in found]
     flat.append(settle_loose(compiled, (event for unit in flat for event in unit.loose), trace=trace))
     windows: dict[int, list[ReadSummary]] = {}
@@ -68,6 +61,18 @@ def reduce_all(
         [row for window in sorted(windows) for row in merge_rows(windows[window])],
         sum_accounts(account for unit in flat for account in unit.accounts),
     )
+
+
+def reduce_splits(count: int, reduce_one: Callable[[int, bytes], list[Unit]]) -> list[list[Unit]]:
+    """The units of each of `count` splits: `reduce_one(split, recalled)`, once more where audit IDs turn up in several places."""
+    units = [reduce_one(at, b"") for at in range(count)]
+    recalls, _ = find_recalls(
+        [(at, unit.ids) for at, found in enumerate(units) for unit in found],
+        [loose_ids(unit.loose) for found in units for unit in found],
+    )
+    for at, recalled in recalls.items():
+        units[at] = reduce_one(at, recalled)
+    return units
 
 
 def _teller(told: list[tuple[Any, str, str | None]]) -> Callable[[Any, str, str | None], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from transforms.audit.settings import Compiled
 
 ROWS_LIMIT = 20_000
+LOOSE: Final = "loose"
 
 
 class Unit(msgspec.Struct, array_like=True):
@@ -45,7 +46,8 @@ class Unit(msgspec.Struct, array_like=True):
 class EventSettler:
     """Takes a split's blocks in order, when they are merged, stripped and redacted.
 
-    `trace(event or dead letter, outcome, why)` is told every outcome that is decided here.
+    `trace(event or dead letter, outcome, why)` is told every outcome that is decided here, and of every loose event that it
+    is `LOOSE`: its outcome follows from `settle_loose`.
     """
 
     def __init__(self, compiled: Compiled, split: Split, trace: Callable[[Any, str, str | None], None] | None = None) -> None:
@@ -101,6 +103,8 @@ class EventSettler:
         read, name, why = self._compiled.read_guard.classify(event)
         account: Account = event.account  # type: ignore[assignment]
         folds = read is not None and why is None
+        if self._trace:
+            self._trace(event, LOOSE, why)
         return LooseEvent(
             cluster=self._split.cluster or event.cluster or DEFAULT_CLUSTER,
             audit_id=event.auditID if isinstance(event.auditID, str) else None,
