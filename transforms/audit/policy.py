@@ -107,6 +107,10 @@ class Policy:
         self._paths: dict[str, tuple[int, bytes, bytes, bytes]] = {}
         self._targets: dict[Target, int] = {}
 
+    def decision(self, rule: int | None) -> Decision:
+        """What the rule with this index decides; None: that no rule matched."""
+        return self._decisions[-1 if rule is None else rule]
+
     def decide(self, event: Event) -> Decision:
         """What the policy says about the event, which must be as captured: `requestURI` not yet redacted. Never raises."""
         raw = bytes(event.user)
