@@ -24,6 +24,7 @@ from transforms.audit.credentials import MASKED, benign_value, counts_as_number,
 
 MAX_DEPTH: Final = 120  # of objects and arrays within one document
 MAX_WRAPPINGS: Final = 6  # of documents within strings
+_REMEMBERED: Final = 50_000
 MAX_UNPACKED: Final = 8 << 20  # bytes that one compressed value may unpack to
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -66,8 +67,10 @@ _PRINTS: Final = re.compile(r"[^\x00-\x08\x0e-\x1f\x7f]*")
 class Search:
     """One event's search: what is cut is counted by kind in `cuts` (kind -> [count, bytes])."""
 
-    def __init__(self, catalogue: Catalogue | None = None, hash_key: bytes | None = None) -> None:
+    def __init__(self, catalogue: Catalogue | None = None, hash_key: bytes | None = None, clean: set[str] | None = None) -> None:
         self.catalogue = catalogue
+        # Short strings that were searched and found innocent: names, images and settings come again and again.
+        self.clean = set() if clean is None else clean
         self.hash_key = hash_key
         self.cuts: dict[str, list[int]] = {}
 
@@ -181,8 +184,16 @@ class Search:
 
     def text(self, text: str, wrapped: int = 0) -> str:
         """A string without the Secrets and credentials in it, whatever it is wrapped in."""
-        if len(text) < 6 or MASKED.fullmatch(text):
+        if len(text) < 6 or text in self.clean or MASKED.fullmatch(text):
             return text
+        scrubbed = self._text(text, wrapped)
+        if scrubbed is text and len(text) < 300:
+            if len(self.clean) > _REMEMBERED:
+                self.clean.clear()
+            self.clean.add(text)
+        return scrubbed
+
+    def _text(self, text: str, wrapped: int) -> str:
         if wrapped > MAX_WRAPPINGS:
             return self.masked("embedded", text)
         first = text[0] if not text[0].isspace() else text.lstrip()[:1]
@@ -197,10 +208,10 @@ class Search:
             text = self._documents(text)
         if self._wraps(text, wrapped):
             return self.masked("embedded", text)
-        text = self._words(text, wrapped)
-        scrubbed = scrub_text(text)
-        if scrubbed != text:
-            self.count("credential", max(0, len(text.encode("utf-8", "surrogatepass")) - len(scrubbed.encode("utf-8", "surrogatepass"))))
+        scrubbed = scrub_text(self._words(text, wrapped))
+        if scrubbed == text:
+            return text
+        self.count("credential", max(0, len(text.encode("utf-8", "surrogatepass")) - len(scrubbed.encode("utf-8", "surrogatepass"))))
         return scrubbed
 
     def _documents(self, text: str) -> str:
@@ -229,11 +240,14 @@ class Search:
 
     def _words(self, text: str, wrapped: int) -> str:
         """Mask the base64 words within a longer text that wrap a Secret or a credential."""
-        if len(text) < 24:
+        if len(text) < 24 or text.islower():
             return text
         return _BASE64_WORD.sub(lambda found: self.masked("embedded", found[0]) if self._taints_base64(found[0], wrapped) else found[0], text)
 
     def _taints_base64(self, text: str, wrapped: int) -> bool:
+        # Encoded text of some length always has capitals; names, digests and UUIDs have none.
+        if text.islower() or text.isupper() or text.isdigit():
+            return False
         packed = "".join(text.split()).rstrip("=")
         raw = packed.replace("-", "+").replace("_", "/")
         for skip in range(1 if raw == packed and len(raw) < 40 else 4):
@@ -265,9 +279,8 @@ class Search:
         return self._taints_text(text, wrapped)
 
     def _taints_text(self, text: str, wrapped: int) -> bool:
-        probe = Search(self.catalogue, None)
         try:
-            return probe.text(text, wrapped + 1) != text
+            return Search(self.catalogue, None).text(text, wrapped + 1) != text
         except TooDeep:
             return True
 

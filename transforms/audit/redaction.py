@@ -14,12 +14,13 @@ from transforms.audit import skeleton
 from transforms.audit.catalogue import SHIPPED, Catalogue, apply_at, load_catalogue, mask_tree
 from transforms.audit.credentials import mask, sensitive_key
 from transforms.audit.embedded import Search, TooDeep, dump, is_patch_operation, load
-from transforms.audit.event import Event, flag, reduced, text
-from transforms.audit.needles import may_hold_secret
+from transforms.audit.event import ABSENT, Event, flag, reduced, text
+from transforms.audit.managed_fields import NEEDLE, strip_managed_fields
+from transforms.audit.needles import examine, masked_bytes
 from transforms.audit.request_uri import GONE, redact_uri
 from transforms.audit.sensitivity import Address, address, sensitive_read, shape_of_reference
 from transforms.audit.skeleton import DNS_SUBDOMAIN, OAUTH, SECRET, About
-from transforms.audit.status_message import redact_message
+from transforms.audit.status_message import may_quote, redact_message, redact_opaque
 
 __all__ = ["DEFAULT", "KINDS", "Redactor", "redact_secrets", "sensitive_read"]
 
@@ -79,11 +80,13 @@ class Redactor:
         self.rules = rules if rules is not None else load_catalogue(SHIPPED.read_bytes(), shipped=True)
         self.hash_key = hash_key
         self.strip_bulk = strip_bulk
+        self._clean: set[str] = set()
         self._uris: dict[str, tuple[str, Address, bool, dict[str, list[int]]]] = {}
+        self._innocent: set[tuple[Any, ...]] = set()
         self._heads: dict[tuple[str, bytes | str], tuple[Any, dict[str, list[int]]] | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_uris": {}, "_heads": {}}
+        return self.__dict__ | {"_uris": {}, "_heads": {}, "_innocent": set(), "_clean": set()}
 
     def redact(self, event: Event) -> None:
         """Take every secret out of the event, in place. Never raises: what cannot be judged is withheld and flagged."""
@@ -93,28 +96,43 @@ class Redactor:
             withhold(event)
 
     def _redact(self, event: Event) -> None:
-        uri = text(event.requestURI)
-        clean, where, searched, cuts = self._uri(uri)
+        uri = event.requestURI if isinstance(event.requestURI, str) else ""
+        known = self._uris.get(uri)
+        clean, where, searched, cuts = self._uri(uri) if known is None else known
         if cuts:
             event.requestURI = clean
             _record(event, cuts, "/requestURI")
         reference = bytes(event.objectRef)
         shape = where.shape if uri or not reference else None
         if shape is None and reference:
-            shape = shape_of_reference(reference)
-        raw_status = bytes(event.responseStatus)
+            low = reference.lower()
+            if b"secret" in low or b"token" in low or b"oauth" in low or b"\\" in low:
+                shape = shape_of_reference(reference)
         if shape is None:
-            self._ordinary(event, where, searched, raw_status)
+            self._ordinary(event, where, searched, reference)
         else:
-            self._sensitive(event, where, shape, reference, raw_status)
-        if isinstance(event.userAgent, str):
-            self._head(event, "userAgent", event.userAgent)
-        self._head(event, "user", bytes(event.user))
-        self._head(event, "sourceIPs", bytes(event.sourceIPs))
-        for name in ("impersonatedUser", "authenticationMetadata"):
-            raw = bytes(getattr(event, name))
-            if raw:
-                self._head(event, name, raw)
+            self._sensitive(event, where, shape, reference, bytes(event.responseStatus))
+        who = (event.userAgent, bytes(event.user), bytes(event.sourceIPs))
+        if who not in self._innocent:
+            self._who(event, who)
+        if event.impersonatedUser is not ABSENT:
+            self._head(event, "impersonatedUser", bytes(event.impersonatedUser))
+        if event.authenticationMetadata is not ABSENT:
+            self._head(event, "authenticationMetadata", bytes(event.authenticationMetadata))
+
+    def _who(self, event: Event, who: tuple[Any, bytes, bytes]) -> None:
+        agent, user, addresses = who
+        changed = isinstance(agent, str) and self._head(event, "userAgent", agent)
+        changed = self._head(event, "user", user) or changed
+        changed = self._head(event, "sourceIPs", addresses) or changed
+        if not changed:
+            self._remember(who)
+
+    def _remember(self, innocent: tuple[Any, bytes, bytes] | tuple[bytes, bytes]) -> None:
+        if len(self._innocent) > _MEMORY:
+            self._innocent.clear()
+        if sum(len(part) for part in innocent if isinstance(part, (bytes, str))) < 8192:
+            self._innocent.add(innocent)
 
     def _uri(self, uri: str) -> tuple[str, Address, bool, dict[str, list[int]]]:
         known = self._uris.get(uri)
@@ -122,7 +140,7 @@ class Redactor:
             if len(self._uris) > _MEMORY:
                 self._uris.clear()
             where = address(uri)
-            search = Search(self.rules)
+            search = Search(self.rules, None, self._clean)
             clean = redact_uri(uri, where, search, self.exec_args)
             custom = "." in where.group and not where.group.endswith(".k8s.io")
             searched = not where.known or custom or where.resource in _SEARCHED or self.rules.for_resource(where.group, where.resource) is not None
@@ -131,14 +149,14 @@ class Redactor:
 
     # -- the head: small, repetitive, remembered by its bytes
 
-    def _head(self, event: Event, name: str, raw: bytes | str) -> None:
+    def _head(self, event: Event, name: str, raw: bytes | str) -> bool:
         key = (name, raw)
         if key in self._heads:
             found = self._heads[key]
         else:
             if len(self._heads) > _MEMORY:
                 self._heads.clear()
-            search = Search(self.rules)
+            search = Search(self.rules, None, self._clean)
             clean = search.text(raw) if isinstance(raw, str) else self._part(name, raw, search)
             found = None if clean == raw else (clean, search.cuts)
             if len(raw) < 4096:
@@ -146,9 +164,10 @@ class Redactor:
         if found is not None:
             setattr(event, name, found[0])
             _record(event, found[1], "/" + name)
+        return found is not None
 
     def _part(self, name: str, raw: bytes, search: Search) -> bytes:
-        if not raw or raw == b"null":
+        if not raw or raw == b"null" or (name == "responseStatus" and not may_quote(raw) and examine(raw) is raw):
             return raw
         tree = load(raw)
         before = dump(tree)
@@ -165,25 +184,33 @@ class Redactor:
 
     # -- events about ordinary objects
 
-    def _ordinary(self, event: Event, where: Address, searched: bool, raw_status: bytes) -> None:
-        if raw_status:
-            self._head(event, "responseStatus", raw_status)
-        annotations = bytes(event.annotations)
-        if annotations:
-            self._head(event, "annotations", annotations)
-        reference = bytes(event.objectRef)
-        if b"eyJ" in reference or b"\\" in reference or b"AKIA" in reference:
+    def _ordinary(self, event: Event, where: Address, searched: bool, reference: bytes) -> None:
+        status = bytes(event.responseStatus)
+        said = (status, bytes(event.annotations))
+        if said not in self._innocent:
+            changed = self._head(event, "responseStatus", status)
+            if not self._head(event, "annotations", said[1]) and not changed:
+                self._remember(said)
+        if b"eyJ" in reference or b"\\" in reference:
             self._head(event, "objectRef", reference)
-        searched = searched or (_DONE not in raw_status and raw_status != b"")
+        if event.unknown is not None:
+            _unknown(event, Search(self.rules, self.hash_key, self._clean))
+        if event.requestObject is ABSENT and event.responseObject is ABSENT:
+            return
+        failed = status != b"" and _DONE not in status
         for name in ("requestObject", "responseObject"):
             body = bytes(getattr(event, name))
-            if body and (searched or may_hold_secret(body)):
+            if not body:
+                continue
+            clean = None if searched or (failed and may_quote(body)) else examine(body)
+            if clean is None:
                 self._body(event, name, body, where)
-        if event.unknown is not None:
-            _unknown(event, Search(self.rules, self.hash_key))
+            elif clean is not body:
+                setattr(event, name, clean)
+                reduced(event, "credential", "/" + name, *masked_bytes(body, clean))
 
     def _body(self, event: Event, name: str, body: bytes, where: Address) -> None:
-        search = Search(self.rules, self.hash_key)
+        search = Search(self.rules, self.hash_key, self._clean)
         try:
             tree = load(body)
             before = dump(tree)
@@ -192,9 +219,12 @@ class Redactor:
             _withhold_body(event, name, len(body), "unreadable")
             return
         after = dump(tree)
-        if after != before or body.count(b'":') != after.count(b'":'):
-            setattr(event, name, after)
-            _record(event, search.cuts, "/" + name)
+        if after == before and body.count(b'":') == after.count(b'":') and b"\\u00" not in body:
+            return
+        setattr(event, name, after)
+        _record(event, search.cuts, "/" + name)
+        if NEEDLE in after and NEEDLE not in body:  # it was spelt with escapes
+            strip_managed_fields(event)
 
     def _searched(self, tree: Any, where: Address, search: Search) -> Any:
         rules = self.rules.for_resource(where.group, where.resource) if where.known else None
@@ -213,7 +243,7 @@ class Redactor:
     # -- events about Secrets, tokens and OAuth objects
 
     def _sensitive(self, event: Event, where: Address, shape: str, reference: bytes, raw_status: bytes) -> None:
-        search = Search(self.rules, self.hash_key)
+        search = Search(self.rules, self.hash_key, self._clean)
         ref = load(reference) if reference else None
         status = load(raw_status) if raw_status else None
         code = status.get("code") if isinstance(status, dict) else None
@@ -233,7 +263,7 @@ class Redactor:
                 self._skeleton(event, name, body, shape, about)
         annotations = bytes(event.annotations)
         if annotations:
-            search = Search(self.rules)
+            search = Search(self.rules, None, self._clean)
             held = load(annotations)
             kept = {key: _sensitive_annotation(key, value, search) for key, value in held.items()} if isinstance(held, dict) else {}
             if search.cuts or not isinstance(held, dict):
@@ -251,7 +281,7 @@ class Redactor:
             _record(event, counted.cuts, "/" + name)
 
     def _skeleton(self, event: Event, name: str, body: bytes, shape: str, about: About) -> None:
-        search = Search(self.rules, self.hash_key)
+        search = Search(self.rules, self.hash_key, self._clean)
         try:
             tree = load(body)
             clean = skeleton.reduce(tree, shape, search, about)
@@ -323,7 +353,10 @@ def _extra_may_stay(key: str, value: str, search: Search) -> bool:
 def _annotation(key: str, value: Any, search: Search) -> Any:
     if not isinstance(value, str):
         return search.node(value)
-    return search.text(value) if key.startswith(_KEPT_ANNOTATIONS) else redact_message(search.value(key, value), search)
+    if key.startswith(_KEPT_ANNOTATIONS):
+        return search.text(value)
+    value = redact_message(search.value(key, value), search)
+    return value if key.startswith("patch.webhook.admission.k8s.io/") else redact_opaque(value, search)
 
 
 def _sensitive_annotation(key: str, value: Any, search: Search) -> str:

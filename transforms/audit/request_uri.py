@@ -23,14 +23,30 @@ _SETTING: Final = re.compile(r"[A-Za-z0-9_.,:/\-+]{0,100}")
 _PLAIN: Final = re.compile(r"true|false|\d{1,6}(?:ms|s|m|h)?", re.IGNORECASE)
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,39}")
 _SELECTOR: Final = re.compile(r"(!?[A-Za-z0-9_./\-]+)(?:(\s*(?:==?|!=|[<>])\s*)([^,()=!<>\s]*)|(\s+(?:not\s*)?in\s*)\(([^()]*)\)|\s*)")
+# Field labels that Kubernetes knows; what follows any other is a client's invention.
+_FIELDS: Final = re.compile(
+    r"metadata\.(?:name|namespace)|spec\.(?:nodeName|restartPolicy|schedulerName|serviceAccountName|hostNetwork|unschedulable|signerName|clusterIP|type)|"
+    r"status\.(?:phase|podIPs?|nominatedNodeName|replicas|successful)|involvedObject\.[a-zA-Z]+|regarding\.[a-zA-Z]+|reason|reportingComponent|source|type"
+)
+# Lower-case names carry no token of any known shape, and nothing that is encoded.
+_DNS: Final = re.compile(r"[a-z0-9.\-]{0,63}")
 _PROGRAM: Final = re.compile(r"[A-Za-z0-9_./+\-]{1,100}")
 _WORD: Final = re.compile(r"[A-Za-z_.\-]{1,40}|v\d+(?:(?:alpha|beta)\d+)?|[A-Za-z0-9_.:\-]{1,10}")
 _BEFORE: Final = re.compile(r"secret|token|passw|login|auth|cred|session|reset|verify|invite|confirm|apikey|key|bearer|sign|cubbyhole|kv|bot", re.IGNORECASE)
 _SERVED: Final = frozenset("api apis healthz livez readyz version openapi metrics swagger swaggerapi logs debug .well-known openid configz flagz statusz".split())
 
 
+# Most URIs are this: names, and settings of the API.
+_USUAL: Final = re.compile(
+    r"(?:/[a-z0-9.\-]{1,63})+(?:\?(?:(?:allowWatchBookmarks|continue|dryRun|fieldManager|fieldValidation|force|gracePeriodSeconds|limit|propagationPolicy|resourceVersion|"
+    r"resourceVersionMatch|sendInitialEvents|timeout|timeoutSeconds|watch)=(?:[a-z0-9.\-]{0,63}|All|Strict|Warn|Ignore|Exact|NotOlderThan|Background|Foreground|Orphan)(?:&|$))*)?"
+)
+
+
 def redact_uri(uri: str, address: Address, search: Search, exec_args: str) -> str:
     """The URI without credentials; unchanged parts keep their spelling. Cuts are counted on `search`."""
+    if address.shape is None and address.known and "proxy" not in uri and _USUAL.fullmatch(uri):
+        return uri
     path, mark, query = uri.partition("?")
     path = _path(path, address, search)
     if mark:
@@ -42,6 +58,10 @@ def _gone(search: Search, kind: str, value: str) -> str:
     if value != GONE:
         search.count(kind, len(value.encode("utf-8", "surrogatepass")))
     return GONE
+
+
+def _searched(plain: str, search: Search) -> str:
+    return plain if _DNS.fullmatch(plain) else Search(search.catalogue, None, search.clean).text(plain)
 
 
 def _path(path: str, address: Address, search: Search) -> str:
@@ -75,7 +95,7 @@ def _name_may_stay(name: str, address: Address) -> bool:
 
 def _clean(part: str, search: Search) -> str:
     plain = unquote(part)
-    return part if Search(search.catalogue).text(plain) == plain else _gone(search, "credential", part)
+    return part if _searched(plain, search) == plain else _gone(search, "credential", part)
 
 
 def _proxied(parts: list[str], start: int, search: Search) -> str:
@@ -116,24 +136,26 @@ def _value(name: str, value: str, plain: str, address: Address, search: Search, 
     if _PLAIN.fullmatch(plain) and not sensitive_key(name):
         return value
     if name in ("labelSelector", "fieldSelector") and address.known and not proxied:
-        return _selector(value, plain, address, search)
+        return _selector(value, plain, address, search, name)
     if name == "continue" and not proxied and address.shape is None:
-        return value if Search(search.catalogue).text(plain) == plain else _gone(search, "query", value)
+        return value if _searched(plain, search) == plain else _gone(search, "query", value)
     if name == "dryRun" and plain == "All":
         return value
-    if not proxied and name in _API and _SETTING.fullmatch(plain) and Search(search.catalogue).text(plain) == plain:
+    if not proxied and name in _API and _SETTING.fullmatch(plain) and _searched(plain, search) == plain:
         return value
-    if proxied or sensitive_key(name) or not _SETTING.fullmatch(plain) or len(plain) > 40 or Search(search.catalogue).text(plain) != plain:
+    if proxied or sensitive_key(name) or not _SETTING.fullmatch(plain) or len(plain) > 40 or _searched(plain, search) != plain:
         return _gone(search, "query", value)
     return value
 
 
-def _selector(value: str, plain: str, address: Address, search: Search) -> str:
+def _selector(value: str, plain: str, address: Address, search: Search, kind: str) -> str:
     """A selector whose requirements all read as one keeps its innocent values; another goes as a whole."""
     out, at = "", 0
     while at < len(plain):
         found = _SELECTOR.match(plain, at)
         if found is None or not found[0]:
+            return _gone(search, "query", value)
+        if kind == "fieldSelector" and not _FIELDS.fullmatch(found[1]):
             return _gone(search, "query", value)
         out += _requirement(found, address, search)
         at = found.end()
@@ -149,13 +171,13 @@ def _requirement(found: re.Match[str], address: Address, search: Search) -> str:
     key, operator, value = found[1], found[2], found[3]
     if operator is None:
         listed = found[5]
-        if listed and (sensitive_key(key) or Search(search.catalogue).text(listed) != listed):
+        if listed and (sensitive_key(key) or _searched(listed, search) != listed):
             return f"{key}{found[4]}({_gone(search, 'query', listed)})"
         return found[0]
     if not value or value == GONE:
         return found[0]
     named = key == "metadata.name" and address.shape is not None
-    safe = DNS_SUBDOMAIN.fullmatch(value) is not None and address.shape != OAUTH if named else Search(search.catalogue).text(value) == value
+    safe = DNS_SUBDOMAIN.fullmatch(value) is not None and address.shape != OAUTH if named else _searched(value, search) == value
     return found[0] if safe and not sensitive_key(key) else f"{key}{operator}{_gone(search, 'query', value)}"
 
 
@@ -169,7 +191,7 @@ def _argument(value: str, plain: str, command: list[str], search: Search, exec_a
     words = list(command)
     if len(command) == 1 and exec_args == "program" and not _PROGRAM.fullmatch(plain):
         return _gone(search, "execArgument", value)
-    if Search(search.catalogue).node(words)[-1] != plain or _database_password(command):
+    if Search(search.catalogue, None, search.clean).node(words)[-1] != plain or _database_password(command):
         return _gone(search, "execArgument", value)
     return value
 

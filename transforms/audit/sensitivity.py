@@ -6,6 +6,7 @@ Neither is trusted alone: `objectRef` is filled in from the body, envelopes lose
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote
@@ -73,6 +74,7 @@ def address_of(uri: str) -> Address:
     return Address(shape, group, rest[0], rest[2], namespace, rest[1], at + 3, True)
 
 
+@functools.lru_cache(maxsize=4096)
 def _shape(resource: str, subresource: str) -> str | None:
     word = _word(resource)
     if word in _RESOURCES:

@@ -6,6 +6,8 @@ import re
 from typing import Final
 
 from transforms.audit.embedded import Search
+from transforms.audit.request_uri import redact_uri
+from transforms.audit.sensitivity import address_of
 
 # `patch: Invalid value` prints the whole patched object, old decoders print their context
 # (kubernetes/apiserver `pkg/endpoints/handlers/patch.go`); an unrecognised body is quoted in hex (`handlers/rest.go` summarizeData).
@@ -14,7 +16,19 @@ _QUOTED: Final = re.compile(r"((?:Invalid|Unsupported|Duplicate|Not supported|To
 _HEX: Final = re.compile(r"\((?:0x)?[0-9a-fA-F]{4,}[0-9a-fA-F .]*\)")
 _EXTRA: Final = re.compile(r"(userextras(?:[./][^\s\"]*)? )(\"(?:[^\"\\]|\\.)*\")")
 _GO_MAP: Final = re.compile(r"map\[.*", re.DOTALL)
-_MAY_QUOTE: Final = ("alue", "ontext", "\n", "map[", "userextras", "(", "applied")
+# What a webhook or an admission policy says is free text, and may quote any value of the object in a word of its own.
+_DENIED: Final = re.compile(r"denied (?:the )?request: ")
+_OPAQUE: Final = re.compile(r"(?<![A-Za-z0-9_~+./:@\-])(?=[A-Za-z_~+\-]*\d)(?=[\d_~+\-]*[A-Za-z])[A-Za-z0-9_~+\-]{12,}={0,2}(?![A-Za-z0-9./:@])")
+_PATH: Final = re.compile(r"(cannot [a-z]+ path )(\"/(?:[^\"\\]|\\.)*\")")
+_MAY_QUOTE: Final = ("alue", "ontext", "\n", "map[", "userextras", "(", "applied", "denied", " path ")
+
+
+_SIGNS: Final = (b"alue", b"ontext", b"\\n", b"map[", b"userextras", b"(", b"applied", b"denied", b" path ", b"Required", b"Too ", b"List\"")
+
+
+def may_quote(status: bytes) -> bool:
+    """Whether a Status in JSON may hold a message that quotes values."""
+    return b'"message"' in status and any(sign in status for sign in _SIGNS)
 
 
 def redact_message(text: str, search: Search) -> str:
@@ -36,7 +50,20 @@ def _unquoted(text: str, search: Search) -> str:
     text = _QUOTED.sub(lambda part: part[1] + _mask(part[2], search), text)
     text = _EXTRA.sub(lambda part: part[1] + _mask(part[2], search), text)
     text = _HEX.sub(lambda part: f"({search.masked('message', part[0])})", text)
+    found = _DENIED.search(text)
+    if found:
+        text = text[: found.end()] + redact_opaque(text[found.end() :], search)
+    text = _PATH.sub(lambda part: f'{part[1]}"{_path(part[2][1:-1], search)}"', text)
     return _GO_MAP.sub(lambda part: search.masked("message", part[0]), text)
+
+
+def redact_opaque(text: str, search: Search) -> str:
+    """Free text without the words in it that nobody would write: letters with digits, twelve or more."""
+    return _OPAQUE.sub(lambda word: search.masked("message", word[0]), text)
+
+
+def _path(path: str, search: Search) -> str:
+    return redact_uri(path, address_of(path), search, "program")
 
 
 def _mask(quoted: str, search: Search) -> str:
