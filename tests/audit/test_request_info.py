@@ -111,8 +111,9 @@ def test_discovery_and_other_paths_are_no_resource_requests(uri: str) -> None:
     assert (info.path, info.resource, info.namespace, info.name) == (uri, "", "", "")
 
 
-def test_a_target_without_leading_slash_is_no_resource_request() -> None:
-    assert not request_info("api/v1/pods", "list").is_resource_request
+@pytest.mark.parametrize("uri", ["api/v1/pods", "%2Fhealthz", "healthz"])
+def test_a_target_without_leading_slash_has_no_path(uri: str) -> None:
+    assert request_info(uri, "list") == RequestInfo(False, "")
 
 
 def test_the_path_is_decoded_and_has_no_query() -> None:

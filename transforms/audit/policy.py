@@ -6,12 +6,12 @@ from typing import Any, Final, overload
 
 import msgspec
 
-from transforms.audit.event import LEVELS, Event, flag, reduced, text
+from transforms.audit.event import ABSENT, LEVELS, Event, flag, reduced, text
 from transforms.audit.list_options import mentions_field_selector
 from transforms.audit.policy_file import PolicyError, read_policy
 from transforms.audit.policy_rule import Rule, Target, User, rule_matches_target, rule_matches_user, rule_matches_verb
 from transforms.audit.policy_warnings import policy_warnings
-from transforms.audit.request_info import VERBS_THAT_SELECT_A_NAME, request_info
+from transforms.audit.request_info import VERBS_THAT_SELECT_A_NAME, RequestInfo, request_info
 
 __all__ = ["Decision", "Policy", "PolicyError", "apply_policy", "load_policy"]
 
@@ -64,11 +64,21 @@ class _UserInfo(msgspec.Struct, gc=False):
 
 
 class _ObjectRef(msgspec.Struct, gc=False):
-    resource: str | None = None
-    namespace: str | None = None
-    name: str | None = None
-    apiGroup: str | None = None
-    subresource: str | None = None
+    resource: str | None = ""
+    namespace: str | None = ""
+    name: str | None = ""
+    apiGroup: str | None = ""
+    subresource: str | None = ""
+
+
+class _Path(msgspec.Struct, frozen=True, gc=False):
+    """The rules that admit requests for a path, and what `objectRef` must say for them to hold."""
+
+    rules: int
+    uri_decides: bool  # whatever `objectRef` says
+    resource: str | None
+    group: str
+    subresource: str
 
 
 _decode_user: Final = msgspec.json.Decoder(_UserInfo).decode
@@ -104,7 +114,7 @@ class Policy:
         self._users: dict[bytes, tuple[int, int]] = {}
         self._users_without_groups: dict[bytes, tuple[int, int]] = {}
         self._verbs: dict[Any, int] = {}
-        self._paths: dict[str, tuple[int, bytes, bytes, bytes]] = {}
+        self._paths: dict[str, _Path] = {}
         self._targets: dict[Target, int] = {}
 
     def decision(self, rule: int | None) -> Decision:
@@ -122,31 +132,27 @@ class Policy:
         verbs = self._verbs.get(verb)
         if verbs is None:
             verbs = self._remember_verb(verb)
-        rules = possible & verbs & self._rules_for_target(event)
-        if possible is not certain and rules & -rules & ~certain:
+        path, mark, query = text(event.requestURI).partition("?")
+        known = self._paths.get(path)
+        if known is None:
+            known = self._remember_path(path)
+        if mark and self._names and verb in VERBS_THAT_SELECT_A_NAME and mentions_field_selector(query):
+            targets = self._rules(target_of(event))
+        elif event.objectRef is ABSENT or known.uri_decides:
+            targets = known.rules
+        else:
+            targets = self._rules_with_ref(known, event)
+        rules = possible & verbs & targets
+        first = rules & -rules
+        if possible is not certain and first & ~certain:
             return self._undecidable
-        return self._decisions[(rules & -rules).bit_length() - 1]
+        return self._decisions[first.bit_length() - 1]
 
-    def _rules_for_target(self, event: Event) -> int:
-        uri = event.requestURI
-        if not isinstance(uri, str):
-            return self._rules(target_of(event))
-        path, _, query = uri.partition("?")
-        known = self._paths.get(path) or self._remember_path(path)
-        rules, resource, group, subresource = known
-        ref = bytes(event.objectRef)
-        if query and self._names and event.verb in VERBS_THAT_SELECT_A_NAME and mentions_field_selector(query):
-            return self._rules(target_of(event))
-        if not ref or ref == b"null" or resource == b"*":
-            return rules
-        # The server's own spelling of the reference that goes with the path, or a look inside.
-        if (
-            resource
-            and ref.startswith(resource)
-            and (group in ref if group else b'"apiGroup"' not in ref)
-            and (subresource in ref if subresource else b'"subresource"' not in ref)
-        ):
-            return rules
+    def _rules_with_ref(self, known: _Path, event: Event) -> int:
+        """The rules for the path, or where `objectRef` says something else, for what that says."""
+        ref = _reference(event)
+        if ref is None or (ref.resource == known.resource and ref.apiGroup == known.group and ref.subresource == known.subresource):
+            return known.rules
         return self._rules(target_of(event))
 
     def _remember_user(self, raw: bytes, *, groups_known: bool) -> tuple[int, int]:
@@ -170,19 +176,11 @@ class Policy:
         self._verbs[verb] = rules = sum(1 << index for index, rule in enumerate(self.rules) if rule_matches_verb(rule, text(verb)))
         return rules
 
-    def _remember_path(self, path: str) -> tuple[int, bytes, bytes, bytes]:
+    def _remember_path(self, path: str) -> _Path:
         info = request_info(path)
         target = Target(info.is_resource_request, info.path, info.api_group, info.resource, info.subresource, info.namespace, info.name)
-        known = (self._rules(target), b"", b"", b"")
-        if info.is_resource_request:
-            quote = msgspec.json.encode
-            group, subresource = info.api_group, info.subresource
-            known = (
-                known[0],
-                b"*" if _has_empty_segment(info.path) else b'{"resource":' + quote(_printable(info.resource)),
-                b'"apiGroup":' + quote(_printable(group)) if group else b"",
-                b'"subresource":' + quote(_printable(subresource)) if subresource else b"",
-            )
+        resource = info.resource if info.is_resource_request else None
+        known = _Path(self._rules(target), _has_empty_segment(info), resource, info.api_group, info.subresource)
         if len(self._paths) >= REMEMBERED:
             self._paths.clear()
         self._paths[path] = known
@@ -210,12 +208,15 @@ def _decision(index: int, rule: Rule, omit_stages: tuple[str, ...], omit_managed
     return Decision(index, rule.level, frozenset((*omit_stages, *rule.omit_stages)), omits)
 
 
-def _has_empty_segment(path: str) -> bool:
-    return "//" in path.strip("/")
+def _has_empty_segment(info: RequestInfo) -> bool:
+    return info.is_resource_request and "//" in info.path.strip("/")
 
 
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "replace").decode()
+def _reference(event: Event) -> _ObjectRef | None:
+    try:
+        return _decode_ref(event.objectRef) if event.objectRef else None
+    except _undecodable:
+        return None
 
 
 def user_of(raw: bytes, *, groups_known: bool = True) -> User | None:
@@ -242,12 +243,9 @@ def target_of(event: Event) -> Target:
     be filled in later, too, so there the URI has the word. Where the URI is not one of the API, all come from `objectRef`.
     """
     info = request_info(text(event.requestURI), text(event.verb))
-    try:
-        ref = _decode_ref(event.objectRef) if bytes(event.objectRef) else None
-    except _undecodable:
-        ref = None
+    ref = _reference(event)
     group, resource, subresource = info.api_group, info.resource, info.subresource
-    if ref is None or (info.is_resource_request and _has_empty_segment(info.path)):
+    if ref is None or _has_empty_segment(info):
         return Target(info.is_resource_request, info.path, group, resource, subresource, info.namespace, info.name)
     group, resource, subresource = ref.apiGroup or "", ref.resource or "", ref.subresource or ""
     if info.is_resource_request:

@@ -101,8 +101,10 @@ class _Reader:
         elif version != API_VERSION:
             self.problems.append(f"apiVersion: must be {API_VERSION}" + (f", not {version!r}" if version else ""))
         kind = self.string(fields.get("kind"), "kind")
-        if kind != "Policy":
-            self.problems.append("kind: must be Policy" + (f", not {kind!r}" if kind else ""))
+        if not kind:  # kube-apiserver knows what it expects
+            self.warnings.append("kind: missing, read as Policy")
+        elif kind != "Policy":
+            self.problems.append(f"kind: must be Policy, not {kind!r}")
 
     def _check_metadata(self, metadata: Any) -> None:
         fields = self.fields(metadata, "metadata", METADATA_FIELDS)

@@ -23,7 +23,7 @@ _NUMBER: Final = re.compile(
     r"[-+]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|[0-9][0-9_]*)|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
-_TEXT_TAG: Final = "tag:yaml.org,2002:str"
+_YAML: Final = "tag:yaml.org,2002:"
 
 
 class Number(str):
@@ -141,8 +141,7 @@ class _Builder:
         if len(self.stack) >= DEEPEST:
             _refuse(event, f"nested more than {DEEPEST} deep")
         kind = "map" if isinstance(event, yaml.MappingStartEvent) else "seq"
-        if event.tag not in (None, "!", f"tag:yaml.org,2002:{kind}"):
-            _refuse(event, f"tag {event.tag} is not supported")
+        _check_tag(event, f"{_YAML}{kind}")
         self.stack.append(_Frame(Mapping() if kind == "map" else [], event.anchor))
 
     def _add(self, value: Any, nodes: int, anchor: str | None, event: Any) -> None:
@@ -186,15 +185,20 @@ def _put(mapping: Mapping, key: str, value: Any, event: Any) -> None:
 
 def _scalar(event: Any) -> Any:
     text: str = event.value
-    if event.tag not in (None, "!", _TEXT_TAG):
-        _refuse(event, f"tag {event.tag} is not supported")
-    if event.tag == _TEXT_TAG or not event.implicit[0]:
+    _check_tag(event, f"{_YAML}str")
+    if event.tag is not None or not event.implicit[0]:
         return text
     if text in _NULLS:
         return None
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     return Number(text) if _NUMBER.fullmatch(text) else text
+
+
+def _check_tag(event: Any, plain: str) -> None:
+    # Tags of one's own (`!x`) say nothing to go-yaml either.
+    if event.tag is not None and event.tag != plain and not event.tag.startswith("!"):
+        _refuse(event, f"tag {event.tag} is not supported")
 
 
 def _refuse(event: Any, problem: str) -> NoReturn:

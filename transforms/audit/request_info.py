@@ -40,10 +40,10 @@ def request_info(uri: str, verb: str = "") -> RequestInfo:
     `verb` is the event's own: only a `list` or `watch` takes its name from `fieldSelector=metadata.name=…`.
     """
     escaped, _, query = uri.partition("?")
-    path = decoded_path(escaped)
-    # A target such as `x:api/v1/pods` leaves the server with no path at all; its record has no leading slash.
+    # A target such as `x:api/v1/pods` is recorded without its scheme, and leaves the server with no path at all.
     if not escaped.startswith("/"):
-        return RequestInfo(False, path)
+        return RequestInfo(False, "*" if escaped == "*" else "")
+    path = decoded_path(escaped)
     parts = path.strip("/").split("/")
     prefix = parts[0]
     if len(parts) < 3 or prefix not in API_PREFIXES:
