@@ -53,7 +53,7 @@ def encode_run(files: Sequence[OutputFile], previous: str | None, config: str, k
     entries = [_range_entry(each) for each in ranges]
     entries.append(_run_entry(files, previous, config, key))
     raw = b"".join(entries)
-    name, pieces = container("ledger", [AvroBlock("ledger", -1, (0, 0, 0), len(entries), len(raw), avro.compress(raw))])
+    name, pieces = container("ledger", [AvroBlock("ledger", -1, ("", 0, 0, 0), len(entries), len(raw), avro.compress(raw))])
     return name, pieces, len(entries)
 
 

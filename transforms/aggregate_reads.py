@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 
 from transforms.audit.avro_blocks import AvroBlock, BlockBuilder
+from transforms.audit.parts import NO_OBJECT
 from transforms.audit.read_summary import ReadSummary, merge_rows
 from transforms.audit.settings import Settings, hour_of
 from transforms.resolve_copies import rows_of
@@ -18,7 +19,7 @@ def encode_rows(window: int, rows: Iterable[ReadSummary], length: int) -> list[A
     builder = BlockBuilder(0, window)
     blocks = []
     for row in merge_rows(rows):
-        builder.add("reads", hour_of(window), row.encoded(length))
+        builder.add("reads", hour_of(window), NO_OBJECT, row.encoded(length))
         blocks += builder.full()
     return blocks + builder.rest()
 

@@ -31,7 +31,7 @@ class WriteFiles(beam.DoFn):
         (kind, hour), blocks = element
         file: list[AvroBlock] = []
         size = 0
-        for block in rebuilt(list(blocks)):
+        for block in rebuilt(blocks):
             if size + len(block.packed) > FILE_BYTES and file:
                 yield write_file(self._aside, self._run, kind, hour, file)
                 file, size = [], 0

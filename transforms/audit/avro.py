@@ -8,6 +8,7 @@ every record again and compresses a block that is compressed already. Avro 1.12 
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import zstandard
@@ -22,6 +23,7 @@ SOME: Final = b"\2"  # second branch of ["null", T]
 MAGIC: Final = b"Obj\x01"
 SYNC_SIZE: Final = 16
 LEVEL: Final = 6
+WINDOW_LOG: Final = 22  # a whole block of four MiB: lower levels would look back less far
 
 
 def _varint(value: int) -> bytes:
@@ -95,9 +97,15 @@ def header(schema: str, sync: bytes) -> bytes:
     return MAGIC + meta + sync
 
 
+@cache
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=WINDOW_LOG)
+    return zstandard.ZstdCompressor(compression_params=parameters)
+
+
 def compress(raw: bytes, level: int = LEVEL) -> bytes:
     """One block's records, compressed as codec zstandard wants them."""
-    return zstandard.ZstdCompressor(level=level).compress(raw)
+    return _compressor(level).compress(raw)
 
 
 def decompress(packed: bytes) -> bytes:

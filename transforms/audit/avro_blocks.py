@@ -1,90 +1,117 @@
-"""Collect encoded records into compressed Avro blocks, by kind and hour."""
+"""Collect encoded records into compressed Avro blocks, by kind and hour, like beside like.
+
+An event compresses best beside others of its object: a pod's create, its updates and its patches share most of their bodies.
+So records are sorted by resource, namespace and name before they are cut into blocks, first within a split, then, resource
+by resource, across splits. On a gigabyte with bodies that saves a quarter of what the plain order takes.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from transforms.audit import avro
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 BLOCK_BYTES: Final = 4 << 20
-BUFFER_BYTES: Final = 24 << 20
+HELD_BYTES: Final = 48 << 20  # records that wait to be sorted
+IN_TRANSIT: Final = 1  # compression level of blocks that will be joined and compressed again
+THOROUGH: Final = 6
+QUICK: Final = 3
+LARGE_RECORD: Final = 1500  # bytes; smaller records, without bodies, gain 5 % by the thorough level, for three times the work
+
+SortKey = tuple[str, str, str]  # resource, namespace, name
 
 
 class AvroBlock(msgspec.Struct, array_like=True):
     """Encoded records of one kind and hour, compressed: what stands in a container file between its markers.
 
-    `order` sorts the blocks of a file, so that the same input gives the same file.
+    `order` sorts the blocks of a file, so that the same input gives the same file: resource, input, split, number.
     """
 
     kind: str
     hour: int
-    order: tuple[int, int, int]
+    order: tuple[str, int, int, int]
     count: int
     size: int  # of the records, not compressed
     packed: bytes
 
 
 class BlockBuilder:
-    """Collects records by kind and hour, and gives blocks of about four MiB; memory is bounded whatever the mix of hours."""
+    """Collects records of a split; memory is bounded whatever their mix of hours and resources."""
 
     def __init__(self, file: int, start: int) -> None:
-        self._order = (file, start)
+        self._place = (file, start)
         self._taken = 0
-        self._records: dict[tuple[str, int], list[bytes]] = {}
-        self._sizes: dict[tuple[str, int], int] = {}
+        self._records: dict[tuple[str, int], list[tuple[SortKey, bytes]]] = {}
         self._held = 0
 
-    def add(self, kind: str, hour: int, record: bytes) -> None:
+    def add(self, kind: str, hour: int, key: SortKey, record: bytes) -> None:
         """Add one record."""
-        at = (kind, hour)
-        found = self._records.get(at)
+        found = self._records.get((kind, hour))
         if found is None:
-            self._records[at] = [record]
-            self._sizes[at] = len(record)
+            self._records[kind, hour] = [(key, record)]
         else:
-            found.append(record)
-            self._sizes[at] += len(record)
+            found.append((key, record))
         self._held += len(record)
 
     def full(self) -> list[AvroBlock]:
-        """Blocks that are large enough, or must go for others to have room."""
-        out = [self._take(at) for at, size in list(self._sizes.items()) if size >= BLOCK_BYTES]
-        if self._held > BUFFER_BYTES:
-            out += self.rest()
-        return out
+        """Nothing, until so much is held that it must go."""
+        return self.rest() if self._held > HELD_BYTES else []
 
     def rest(self) -> list[AvroBlock]:
-        """All that is left."""
-        return [self._take(at) for at in list(self._records)]
+        """All that is held, sorted, as blocks in transit."""
+        out: list[AvroBlock] = []
+        for (kind, hour), records in self._records.items():
+            records.sort(key=_sort_key)
+            run: list[bytes] = []
+            size = 0
+            resource = records[0][0][0]
+            for key, record in records:
+                if run and (key[0] != resource or size >= BLOCK_BYTES):
+                    out.append(self._block(kind, hour, resource, run))
+                    run, size = [], 0
+                resource = key[0]
+                run.append(record)
+                size += len(record)
+            out.append(self._block(kind, hour, resource, run))
+        self._records.clear()
+        self._held = 0
+        return out
 
-    def _take(self, at: tuple[str, int]) -> AvroBlock:
-        records = self._records.pop(at)
-        size = self._sizes.pop(at)
-        self._held -= size
+    def _block(self, kind: str, hour: int, resource: str, records: list[bytes]) -> AvroBlock:
         self._taken += 1
-        return AvroBlock(at[0], at[1], (*self._order, self._taken), len(records), size, avro.compress(b"".join(records)))
+        raw = b"".join(records)
+        return AvroBlock(kind, hour, (resource, *self._place, self._taken), len(records), len(raw), avro.compress(raw, IN_TRANSIT))
 
 
-def rebuilt(blocks: list[AvroBlock], smallest: int = 1 << 20) -> list[AvroBlock]:
-    """The blocks in order, small ones joined: compression wants company, and a block costs a reader time."""
-    out: list[AvroBlock] = []
-    small: list[AvroBlock] = []
+def _sort_key(record: tuple[SortKey, bytes]) -> SortKey:
+    return record[0]
+
+
+def rebuilt(blocks: Iterable[AvroBlock]) -> Iterator[AvroBlock]:
+    """Blocks of about four MiB, thoroughly compressed, from blocks in transit of one kind and hour."""
+    waiting: list[AvroBlock] = []
+    size = 0
     for block in sorted(blocks, key=lambda block: block.order):
-        if block.size >= smallest:
-            out.append(block)
-            continue
-        small.append(block)
-        if sum(one.size for one in small) >= BLOCK_BYTES:
-            out.append(_joined(small))
-            small = []
-    if small:
-        out.append(_joined(small))
-    return out
+        if waiting and size + block.size > BLOCK_BYTES + BLOCK_BYTES // 4:
+            yield _joined(waiting)
+            waiting, size = [], 0
+        waiting.append(block)
+        size += block.size
+        if size >= BLOCK_BYTES:
+            yield _joined(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield _joined(waiting)
 
 
 def _joined(blocks: list[AvroBlock]) -> AvroBlock:
     raw = b"".join(avro.decompress(block.packed) for block in blocks)
+    count = sum(block.count for block in blocks)
+    level = THOROUGH if len(raw) > LARGE_RECORD * count else QUICK
     first = blocks[0]
-    return AvroBlock(first.kind, first.hour, first.order, sum(block.count for block in blocks), len(raw), avro.compress(raw))
+    return AvroBlock(first.kind, first.hour, first.order, count, len(raw), avro.compress(raw, level))

@@ -194,6 +194,7 @@ class StageMerger:
                 groups[group_of] = [found, event]
         forced = self._forced(groups) if len(self._recalled) else ()
         waiting = self._waiting
+        lone: list[Event] = []
         for group_of, found in groups.items():
             if type(found) is list and len(found) == 2 and not forced and group_of not in waiting and self._plain_pair(*found):
                 self._paired += 1
@@ -206,8 +207,16 @@ class StageMerger:
                 group = earlier + group
             if group_of in forced or not _identified(group_of):
                 loose += group
+            elif len(group) == 1 and group[0].stage not in EARLY_STAGES:
+                lone += group  # judged when it is known how many of the others have their earlier stages with them
             else:
                 self._settle(group_of, group, settled, loose)
+        for event in lone:
+            if self._expects_company(event):
+                loose.append(event)
+            else:
+                settled.append(event)
+        self._alone += len(lone)
         if block.last or len(waiting) > PENDING_LIMIT:
             for group in waiting.values():
                 loose += group
@@ -233,18 +242,12 @@ class StageMerger:
     def _settle(self, group_of: Any, group: list[Event], settled: list[Event], loose: list[Event]) -> None:
         final = group[-1]
         if len(group) == 1:
-            if final.stage in EARLY_STAGES:
-                if ends_alone(final):
-                    settled.append(final)
-                elif self._merge:
-                    self._waiting[group_of] = group
-                else:
-                    loose.append(final)
-            elif self._expects_company(final):
-                loose.append(final)
-            else:
-                self._alone += 1
+            if ends_alone(final):
                 settled.append(final)
+            elif self._merge:
+                self._waiting[group_of] = group
+            else:
+                loose.append(final)
             return
         if final.stage not in FINAL_STAGES:  # out of order, as a webhook delivers
             group.sort(key=lambda event: event.stage in FINAL_STAGES)
@@ -255,8 +258,7 @@ class StageMerger:
                 self._waiting[group_of] = group
             else:
                 loose += group
-        elif self._repeated(early, final):
-            self._paired += 1
+        elif self._repeated(early, final) and not self._lacks_first(early):
             if self._merge:
                 final.merged = early  # type: ignore[assignment]
                 settled.append(final)
@@ -270,6 +272,14 @@ class StageMerger:
         if len(stages) != len(early) or not stages <= EARLY_STAGES:
             return False
         return all(same_request(event, final) and repeats(event, final) for event in early)
+
+    def _lacks_first(self, early: list[Event]) -> bool:
+        # The stage RequestReceived may stand in another split, if this log has it at all; a guess like the next one.
+        if any(event.stage == "RequestReceived" for event in early):
+            self._paired += 1
+            return False
+        self._alone += 1
+        return self._paired > self._alone
 
     def _expects_company(self, final: Event) -> bool:
         # A guess that costs time where it is wrong, and never changes the result: what is settled and turns up elsewhere is recalled.

@@ -8,13 +8,17 @@ text, an empty map that was spelled out, a field nobody knows) goes to `unknownF
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from re import ASCII
+from re import compile as pattern
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from transforms.audit import avro
 from transforms.audit.event import Event, Text
+from transforms.audit.json_pointer import escape_pointer
+from transforms.audit.members import members
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 ABSENT: Final = b""  # in unknownFields: a field that the event lacks although a reader would expect it
 Unknown = dict[str, bytes]
 Part = tuple[bytes, Unknown | None]
+ReferencePart = tuple[bytes, Unknown | None, tuple[str, str, str]]
+NO_OBJECT: Final = ("", "", "")
+P = TypeVar("P")
 
 _CACHE_LIMIT: Final = 20_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,6 +37,10 @@ _TIMESTAMP_LENGTH: Final = len("2026-11-23T05:20:19.632000Z")
 _INT32: Final = 1 << 31
 
 compact = msgspec.json.format
+_without_space: Final = pattern(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]+').sub
+
+# What `fromisoformat` takes beyond this differs from one Python to the next.
+_rfc_3339: Final = pattern(r"\d{4}-\d\d-\d\dT([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", ASCII).fullmatch
 
 
 class _User(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,18 +77,15 @@ decode_reference = msgspec.json.Decoder(ObjectReference).decode
 _decode_status = msgspec.json.Decoder(_Status).decode
 _decode_strings = msgspec.json.Decoder(list[str]).decode
 _decode_annotations = msgspec.json.Decoder(dict[str, str]).decode
-_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 def json_text(raw: bytes) -> bytes:
     """JSON without insignificant white space, otherwise as it was: escapes, numbers and repeated keys stay."""
-    return compact(raw, indent=-1)
-
-
-def escape_pointer(name: str) -> str:
-    """One reference token of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
+    try:
+        return compact(raw, indent=-1)
+    except _errors:  # lone surrogates, or one level deeper than the stack has room for here
+        return _without_space(rb"\1", raw)
 
 
 def text_part(value: Text) -> bytes:
@@ -93,7 +101,7 @@ def json_part(raw: bytes) -> bytes:
 def _typed_fields(raw: bytes, pointer: str, types: dict[str, type]) -> tuple[dict[str, Any], Unknown] | None:
     """The fields of an odd object that have the right type, and the rest as unknown fields; None: not even an object."""
     try:
-        fields = _decode_fields(raw)
+        fields = members(raw)
     except _errors:
         return None
     known: dict[str, Any] = {}
@@ -140,19 +148,19 @@ def _word(value: Text) -> bytes:
     return found
 
 
-def _reference_part(raw: bytes, pointer: str) -> Part:
+def _reference_part(raw: bytes, pointer: str) -> ReferencePart:
     if not raw:
-        return avro.NULL, None
+        return avro.NULL, None, NO_OBJECT
     unknown: Unknown | None = None
     try:
         ref = decode_reference(raw)
     except _errors:
         found = _typed_fields(raw, pointer, dict.fromkeys(ObjectReference.__struct_fields__, str))
         if found is None:
-            return avro.NULL, {pointer: json_text(raw)}
+            return avro.NULL, {pointer: json_text(raw)}, NO_OBJECT
         ref, unknown = ObjectReference(**found[0]), found[1]
     uid, version = ref.uid, ref.resourceVersion
-    return b"".join((
+    encoded = b"".join((
         avro.SOME,
         _word(ref.resource),
         _word(ref.namespace),
@@ -162,7 +170,8 @@ def _reference_part(raw: bytes, pointer: str) -> Part:
         _word(ref.apiVersion),
         avro.NULL if version is UNSET else avro.some_data(version.encode()),  # type: ignore[union-attr]
         _word(ref.subresource),
-    )), unknown
+    ))
+    return encoded, unknown, (ref.resource or "", ref.namespace or "", ref.name or "")  # type: ignore[return-value]
 
 
 def _status_part(raw: bytes, pointer: str) -> Part:
@@ -182,9 +191,12 @@ def _status_part(raw: bytes, pointer: str) -> Part:
     if code is not UNSET and not -_INT32 <= code < _INT32:
         unknown[pointer + "/code"] = str(code).encode()
         code = UNSET
+    elif code == 0 and b"-0" in raw and bytes(members(raw)["code"]) == b"-0":
+        unknown[pointer + "/code"] = b"-0"
+        code = UNSET
     metadata = bytes(status.metadata)
-    if metadata != b"{}":
-        unknown[pointer + "/metadata"] = json_text(metadata) if metadata else ABSENT
+    if metadata != b"{}" and (text := json_text(metadata) if metadata else ABSENT) != b"{}":
+        unknown[pointer + "/metadata"] = text
     number = avro.NULL if code is UNSET else avro.SOME + avro.long(code)
     texts = text_part(status.status) + text_part(status.reason) + text_part(status.message)
     return b"".join((avro.SOME, number, texts, json_part(bytes(status.details)))), unknown or None
@@ -223,10 +235,10 @@ class _Strings(dict[str, type]):
         return str
 
 
-def _cached(encode: Callable[[bytes, str], Part], pointer: str) -> Callable[[bytes], Part]:
-    known: dict[bytes, Part] = {}
+def _cached(encode: Callable[[bytes, str], P], pointer: str) -> Callable[[bytes], P]:
+    known: dict[bytes, P] = {}
 
-    def part(raw: bytes) -> Part:
+    def part(raw: bytes) -> P:
         found = known.get(raw)
         if found is None:
             if len(known) >= _CACHE_LIMIT:
@@ -271,6 +283,8 @@ def _micros(timestamp: Text) -> int | None:
     # Of all that ISO 8601 allows at this length, Kubernetes writes one form.
     if timestamp[26] != "Z" or timestamp[19] != "." or timestamp[16] != ":" or timestamp[10] != "T" or timestamp[7] != "-":  # type: ignore[index]
         return None
+    if timestamp[11:13] == "24":  # type: ignore[index]  # newer Pythons take it for the next day
+        return None
     try:
         since = datetime.fromisoformat(timestamp) - _EPOCH  # type: ignore[arg-type]
     except ValueError:
@@ -280,11 +294,12 @@ def _micros(timestamp: Text) -> int | None:
 
 def lenient_micros(timestamp: Text) -> int | None:
     """Microseconds since the epoch of any RFC 3339 time; None where the text is none, or beyond what Avro readers can show."""
-    if timestamp is UNSET:
+    if timestamp is UNSET or not _rfc_3339(timestamp):  # type: ignore[arg-type]
         return None
     try:
         moment = datetime.fromisoformat(timestamp)  # type: ignore[arg-type]
-        return None if moment.tzinfo is None else (moment - _EPOCH) // _MICROSECOND
+        # In UTC the year may lie beyond what datetime, and so fastavro, can hold.
+        return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError):
         return None
 

@@ -12,25 +12,31 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UNSET
 
 from transforms.audit import avro
-from transforms.audit.parts import annotations_part, caller_part, head_part, json_part, odd_time_part, reference_part, status_part, text_part, time_part
+from transforms.audit.parts import NO_OBJECT, annotations_part, caller_part, head_part, json_part, odd_time_part, reference_part, status_part, text_part, time_part
 
 if TYPE_CHECKING:
+    from transforms.audit.avro_blocks import SortKey
     from transforms.audit.event import Event, Reduction
     from transforms.audit.parts import Unknown
     from transforms.audit.resolve_copies import LooseEvent
 
 _PLAIN_TAIL: Final = avro.NULL + avro.EMPTY + avro.EMPTY
+_NO_REFERENCE: Final = (avro.NULL, None, NO_OBJECT)
 
 
 def content(event: Event) -> bytes:
     """The fields `level` to `unknownFields` of the record: what the digest covers, less the cluster."""
+    return content_and_key(event, *time_part(event.stageTimestamp))[0]
+
+
+def content_and_key(event: Event, stage_moment: int | None, reached: bytes) -> tuple[bytes, SortKey]:
+    """The content, and what the record is sorted by; the stage's time as `time_part` gives it."""
     head, odd = head_part(event.level, event.stage, event.verb)
     caller, odd_caller = caller_part(event)
-    reference, odd_reference = reference_part(bytes(event.objectRef)) if event.objectRef else (avro.NULL, None)
+    reference, odd_reference, key = reference_part(bytes(event.objectRef)) if event.objectRef else _NO_REFERENCE
     status, odd_status = status_part(bytes(event.responseStatus))
     annotations, odd_annotations = annotations_part(bytes(event.annotations))
     moment, received = time_part(event.requestReceivedTimestamp)
-    stage_moment, reached = time_part(event.stageTimestamp)
     extra: Any = event.unknown
     tail = avro.EMPTY
     if moment is None or stage_moment is None or odd or odd_caller or odd_reference or odd_status or odd_annotations or extra:
@@ -57,7 +63,7 @@ def content(event: Event) -> bytes:
         reached,
         annotations,
         tail,
-    ))
+    )), key
 
 
 _clusters: dict[str, bytes] = {}
@@ -108,14 +114,27 @@ def _stages(stages: list[tuple[Any, int | None, bytes]]) -> bytes:
 
 
 _ONE: Final = avro.long(1)
+_TWO: Final = avro.long(2)
 
 
-def encode_event(event: Event, cluster: str, uri: bytes) -> bytes:
-    """The record of a redacted event with the stages merged into it; `uri` of its source as encoded by `avro.string`."""
-    body = content(event)
+def encode_event(event: Event, cluster: str, uri: bytes) -> tuple[bytes, SortKey]:
+    """The record of a redacted event with the stages merged into it, and what it is sorted by.
+
+    `uri` of its source as encoded by `avro.string`.
+    """
     moment, reached = time_part(event.stageTimestamp)
+    body, key = content_and_key(event, moment, reached)
     merged: Any = event.merged
-    if merged:
+    if merged is not None and len(merged) == 1:  # nearly every final event of a full log
+        stage = merged[0]
+        before, arrived = time_part(stage.stageTimestamp)
+        first = _stage_name(stage.stage) + arrived
+        last = _stage_name(event.stage) + reached
+        if moment is not None and before is not None and before < moment:
+            stages = b"".join((_TWO, first, last, b"\0"))
+        else:
+            stages = _stages([(event.stage, moment, reached), (stage.stage, before, arrived)])
+    elif merged:
         stages = _stages([(event.stage, moment, reached), *[(stage.stage, *time_part(stage.stageTimestamp)) for stage in merged]])
     else:
         stages = _ONE + _stage_name(event.stage) + reached + b"\0"
@@ -131,7 +150,7 @@ def encode_event(event: Event, cluster: str, uri: bytes) -> bytes:
         avro.long(event.item),  # type: ignore[arg-type]
         stages,
         _PLAIN_TAIL if plain else _tail(event.rule, event.reductions, event.flags),
-    ))
+    )), key
 
 
 def encode_loose(event: LooseEvent, merged: list[LooseEvent]) -> bytes:

@@ -41,6 +41,7 @@ class LooseEvent(msgspec.Struct, array_like=True):
     request: bytes
     items: list[bytes]
     content: bytes
+    key: tuple[str, str, str]  # what its record is sorted by
     rule: int | None
     reductions: list[tuple[str, str, int, int]] | None
     flags: list[str] | None

@@ -14,10 +14,11 @@ from transforms.audit.block import DEFAULT_CLUSTER, DeadLetter, EventBlock, Spli
 from transforms.audit.avro_blocks import AvroBlock, BlockBuilder
 from transforms.audit.merge_stages import ends_alone
 from transforms.audit.read_summary import ReadSummary
-from transforms.audit.parts import micros
-from transforms.audit.record import content, encode_event, source_part
+from transforms.audit.guards import FOLDABLE_VERBS
+from transforms.audit.parts import NO_OBJECT, time_part
+from transforms.audit.record import content_and_key, encode_event, source_part
 from transforms.audit.resolve_copies import LooseEvent
-from transforms.audit.settings import UNKNOWN_HOUR, hour_of
+from transforms.audit.settings import HOUR, ODD_AFTER, ODD_BEFORE, UNKNOWN_HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ class EventSettler:
         """Take over a block: what of the split is ready, if that is worth sending; at its end all there is."""
         self._accounts[block.account.start] = block.account
         for letter in block.dead_letters:
-            self._builder.add("dead_letters", UNKNOWN_HOUR, encode_dead_letter(letter, self._uri))
+            self._builder.add("dead_letters", UNKNOWN_HOUR, NO_OBJECT, encode_dead_letter(letter, self._uri))
             if self._trace:
                 self._trace(letter, "dead_letter", letter.code)
         self._settle(block.events)
@@ -77,29 +78,41 @@ class EventSettler:
         return (event.cluster, event.auditID) if event.cluster and not self._split.cluster else event.auditID
 
     def _settle(self, events: list[Event]) -> None:
-        classify, fold = self._compiled.read_guard.classify, self._compiled.settings.fold
-        believable, add, trace, fixed = self._compiled.believable, self._builder.add, self._trace, self._split.cluster
+        classify, fold, settings = self._compiled.read_guard.classify, self._compiled.settings.fold, self._compiled.settings
+        add, trace, fixed, uri = self._builder.add, self._trace, self._split.cluster, self._uri
+        earliest, latest = ODD_BEFORE, settings.started + ODD_AFTER
         for event in events:
-            moment = event.moment = believable(micros(event.stageTimestamp))  # type: ignore[assignment]
-            account: Account = event.account  # type: ignore[assignment]
+            moment = time_part(event.stageTimestamp)[0]
+            if moment is not None and not earliest <= moment <= latest:
+                moment = None
+            event.moment = moment  # type: ignore[assignment]
             cluster: str = fixed or event.cluster or DEFAULT_CLUSTER
-            read, name, why = classify(event)
-            if event.merged:
-                for stage in event.merged:
+            merged: Any = event.merged
+            if merged is not None:
+                for stage in merged:
                     stage.account.merged += 1
                     if trace:
                         trace(stage, "merged", None)
-            if fold and read is not None and why is None:
+            account: Account = event.account  # type: ignore[assignment]
+            read = name = why = None
+            if event.verb in FOLDABLE_VERBS:
+                read, name, why = classify(event)
+            if read is not None and why is None and fold:
                 self._reads.add(event, read, name, cluster)
                 account.folded += 1
-            else:
-                add("events", hour_of(moment), encode_event(event, cluster, self._uri))
-                account.kept += 1
+                if trace:
+                    trace(event, "folded", None)
+                continue
+            record, key = encode_event(event, cluster, uri)
+            add("events", UNKNOWN_HOUR if moment is None else moment - moment % HOUR, key, record)
+            account.kept += 1
             if trace:
-                trace(event, "folded" if fold and read is not None and why is None else "kept", why)
+                trace(event, "kept", why)
 
     def _loosen(self, event: Event, request: bytes, items: list[bytes]) -> LooseEvent:
-        event.moment = self._compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
+        moment, reached = time_part(event.stageTimestamp)
+        event.moment = self._compiled.believable(moment)  # type: ignore[assignment]
+        body, key = content_and_key(event, moment, reached)
         read, name, why = self._compiled.read_guard.classify(event)
         account: Account = event.account  # type: ignore[assignment]
         folds = read is not None and why is None
@@ -115,11 +128,12 @@ class EventSettler:
             item=event.item,  # type: ignore[arg-type]
             uri=self._uri,
             size=event.size,  # type: ignore[arg-type]
-            moment=micros(event.stageTimestamp),
+            moment=moment,
             alone=ends_alone(event),
             request=request,
             items=items,
-            content=content(event),
+            content=body,
+            key=key,
             rule=event.rule,
             reductions=event.reductions,
             flags=event.flags,
@@ -140,7 +154,7 @@ class EventSettler:
         return unit
 
     def _record(self, event: Event, cluster: str) -> bytes:
-        return encode_event(event, cluster, self._uri)
+        return encode_event(event, cluster, self._uri)[0]
 
 
 def encode_dead_letter(letter: DeadLetter, uri: bytes) -> bytes:

@@ -39,7 +39,7 @@ def settle_loose(
             account = accounts.get(at) or accounts.setdefault(at, Account(*at))
             setattr(account, outcome, getattr(account, outcome) + 1)
             if outcome == "kept":
-                builder.add("events", hour_of(compiled.believable(event.moment)), encode_loose(event, resolved.merged))
+                builder.add("events", hour_of(compiled.believable(event.moment)), event.key, encode_loose(event, resolved.merged))
             elif outcome == "folded":
                 row = _row(event, resolved.merged, settings.window)
                 reads.setdefault(row.window, []).append(row)
