@@ -44,10 +44,10 @@ def ids_of_unit(unit: tuple[Split, Unit]) -> tuple[int, tuple[bytes, bytes, byte
 
 
 def recalls(found: tuple[int, Iterable[tuple[bytes, bytes, bytes]]]) -> Iterator[tuple[Split, bytes]]:
-    """The settled audit IDs that turn up elsewhere, by split."""
+    """The audit IDs to leave loose, by split that must be reduced again."""
     units = list(found[1])
     splits = {split: at for at, split in enumerate(dict.fromkeys(split for split, _, _ in units))}
-    recalled, beyond = find_recalls([(splits[split], ids) for split, ids, _ in units], [loose for _, _, loose in units if loose])
+    recalled, beyond = find_recalls([(splits[split], ids) for split, ids, _ in units], [(splits[split], loose) for split, _, loose in units])
     if beyond:
         beam.metrics.Metrics.counter("reduce", "auditIDsNotCompared").inc(beyond)
     names = list(splits)

@@ -61,17 +61,15 @@ def hash_groups(groups: Iterable[Any], cluster: str) -> tuple[list[Any], NDArray
 
 
 def find_recalls(
-    settled: Sequence[tuple[int, bytes]], loose: Sequence[bytes], limit: int = IDS_LIMIT
+    settled: Sequence[tuple[int, bytes]], loose: Sequence[tuple[int, bytes]], limit: int = IDS_LIMIT
 ) -> tuple[dict[int, bytes], int]:
-    """The settled audit IDs that turn up elsewhere, by split, and how many settled IDs were beyond the limit.
+    """The audit IDs to recall, by split, and how many settled IDs were beyond the limit.
 
-    `settled` are (split, hashes) and `loose` hashes, as bytes of uint64. An ID beyond the limit is not compared: its copies
-    are kept, never lost.
+    `settled` and `loose` are (split, hashes), the hashes as bytes of uint64. Recalled are the settled IDs that turn up
+    elsewhere; a split that is reduced again for them must leave loose what it left loose before, so those come along. An ID
+    beyond the limit is not compared: its copies are kept, never lost.
     """
-    arrays = [np.frombuffer(ids, dtype=np.uint64) for _, ids in settled]
-    sizes = np.array([len(ids) for ids in arrays], dtype=np.int64)
-    ids = np.concatenate([*arrays, np.empty(0, dtype=np.uint64)])
-    splits = np.repeat(np.array([split for split, _ in settled], dtype=np.int64), sizes)
+    ids, splits = _joined(settled)
     beyond = max(0, len(ids) - limit)
     ids, splits = ids[:limit], splits[:limit]
     order = np.argsort(ids, kind="stable")
@@ -80,7 +78,17 @@ def find_recalls(
     same = ids[1:] == ids[:-1]
     repeated[1:] |= same
     repeated[:-1] |= same
-    if loose:
-        repeated |= np.isin(ids, np.concatenate([np.frombuffer(more, dtype=np.uint64) for more in loose]))
+    loose_ids, loose_splits = _joined(loose)
+    if len(loose_ids):
+        repeated |= np.isin(ids, loose_ids)
     ids, splits = ids[repeated], splits[repeated]
-    return {int(split): np.unique(ids[splits == split]).tobytes() for split in np.unique(splits)}, beyond
+    return {
+        int(split): np.union1d(ids[splits == split], loose_ids[loose_splits == split]).tobytes() for split in np.unique(splits)
+    }, beyond
+
+
+def _joined(found: Sequence[tuple[int, bytes]]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Hashes in one array, and the split of each in another."""
+    arrays = [np.frombuffer(ids, dtype=np.uint64) for _, ids in found]
+    sizes = np.array([len(ids) for ids in arrays], dtype=np.int64)
+    return np.concatenate([*arrays, np.empty(0, dtype=np.uint64)]), np.repeat(np.array([split for split, _ in found], dtype=np.int64), sizes)

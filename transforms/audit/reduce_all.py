@@ -68,7 +68,7 @@ def reduce_splits(count: int, reduce_one: Callable[[int, bytes], list[Unit]]) ->
     units = [reduce_one(at, b"") for at in range(count)]
     recalls, _ = find_recalls(
         [(at, unit.ids) for at, found in enumerate(units) for unit in found],
-        [loose_ids(unit.loose) for found in units for unit in found],
+        [(at, loose_ids(unit.loose)) for at, found in enumerate(units) for unit in found],
     )
     for at, recalled in recalls.items():
         units[at] = reduce_one(at, recalled)
