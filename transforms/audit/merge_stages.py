@@ -269,7 +269,7 @@ class StageMerger:
 
     def _repeated(self, early: list[Event], final: Event) -> bool:
         stages = {event.stage for event in early}
-        if len(stages) != len(early) or not stages <= EARLY_STAGES:
+        if len(stages) != len(early) or not stages <= EARLY_STAGES or final.stage not in FINAL_STAGES:
             return False
         return all(same_request(event, final) and repeats(event, final) for event in early)
 
