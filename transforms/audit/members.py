@@ -71,11 +71,6 @@ def compact(value: bytes | msgspec.Raw) -> bytes:
         return bytes(value)  # lone surrogates
 
 
-def escape_pointer(name: str) -> str:
-    """A name as a token of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1").encode("utf-8", "backslashreplace").decode()
-
-
 def _slow_members(record: bytes) -> list[tuple[str, bytes]]:
     text, at = _opened(record, "{")
     found: list[tuple[str, bytes]] = []

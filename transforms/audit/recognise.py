@@ -15,7 +15,8 @@ from msgspec import UNSET, Raw
 from transforms.audit.documents import cut_document
 from transforms.audit.envelopes import Inner, unwrap, unwrap_text
 from transforms.audit.event import LEVELS, STAGES, Event, flag
-from transforms.audit.members import Members, compact, elements, escape_pointer, members, string, unreadable
+from transforms.audit.json_pointer import escape_pointer
+from transforms.audit.members import Members, compact, elements, members, string, unreadable
 
 MAX_WRAPS: Final = 4
 CODES: Final[dict[str, str]] = {
