@@ -14,11 +14,13 @@ from msgspec import UNSET, Raw
 
 from transforms.audit.documents import cut_document
 from transforms.audit.envelopes import Inner, unwrap, unwrap_text
+from transforms.audit.envelopes.unpack import GZIP
 from transforms.audit.event import LEVELS, STAGES, Event, flag
 from transforms.audit.json_pointer import escape_pointer
 from transforms.audit.members import Members, compact, elements, members, string, unreadable
 
 MAX_WRAPS: Final = 4
+_MAX_LAYERS: Final = 12  # envelopes, encodings and lists together
 CODES: Final[dict[str, str]] = {
     "INVALID_JSON": "The record is not JSON, nor any text that audit events come as.",
     "INVALID_UTF8": "The record is not UTF-8.",
@@ -68,6 +70,7 @@ class _Context(NamedTuple):
     cluster: str | None = None
     flags: tuple[str, ...] = ()
     wraps: int = 0
+    layers: int = 0
     listed: bool = False
 
 
@@ -81,7 +84,7 @@ def recognise(record: bytes) -> list[Found]:
     if text[:1] not in {b"{", b"["}:
         text = _without_junk(text)
     try:
-        text.isascii() or text.decode()
+        text.isascii() or text.startswith(GZIP) or text.decode()
     except UnicodeDecodeError as error:
         _bad_text(text, error.start, found)
     else:
@@ -160,10 +163,10 @@ def _array(record: bytes, context: _Context, found: list[Found]) -> None:
 
 
 def _list(items: list[Raw], context: _Context, found: list[Found]) -> None:
-    inside = context._replace(listed=True, wraps=context.wraps + context.listed)
-    if inside.wraps > MAX_WRAPS:
+    inside = context._replace(listed=True, layers=context.layers + 1)
+    if inside.layers > _MAX_LAYERS:
         for item in items:
-            _lost(found, "TOO_DEEP", f"wrapped more than {MAX_WRAPS} times", bytes(item), context)
+            _lost(found, "TOO_DEEP", f"lists in more than {_MAX_LAYERS} lists", bytes(item), context)
         return
     for item in items:
         _record(item, inside, found)
@@ -184,7 +187,7 @@ def _items(fields: Members) -> list[Raw] | None:
 def _text(record: bytes, context: _Context, found: list[Found]) -> None:
     if record[:1] == b'"':
         text = string(record)
-        inners = None if text is None else [Inner(text.encode())]
+        inners = None if text is None else [Inner(text.encode(), encoding=True)]
         if inners is None:
             _check(record)
     else:
@@ -206,18 +209,27 @@ def _is_json(record: bytes) -> bool:
 
 
 def _unwrapped(inners: list[Inner], record: bytes, context: _Context, found: list[Found]) -> None:
-    if context.wraps >= MAX_WRAPS:
-        _lost(found, "TOO_DEEP", f"wrapped more than {MAX_WRAPS} times", record, context)
-        return
     for inner in inners:
         cluster = inner.cluster or context.cluster
-        inside = _Context(cluster, context.flags + inner.flags, context.wraps + 1)
-        if inner.code is not None:
-            _lost(found, inner.code, inner.message, bytes(inner.record), inside)
+        wraps = context.wraps + (not inner.encoding)
+        inside = _Context(cluster, context.flags + inner.flags, wraps, context.layers + 1)
+        if wraps > MAX_WRAPS or inside.layers > _MAX_LAYERS:
+            _lost(found, "TOO_DEEP", f"wrapped more than {MAX_WRAPS} times", bytes(inner.record) or record, context)
+        elif inner.code is not None:
+            _lost(found, inner.code, inner.message, bytes(inner.record) or record, inside)
         elif inner.event is not None:
             _event(found, inner.event, len(inner.record), inside)
         else:
-            _record(bytes(inner.record).strip(), inside, found)
+            _inner_record(bytes(inner.record).strip(b" \t\r\n"), inside, found)
+
+
+def _inner_record(record: bytes, context: _Context, found: list[Found]) -> None:
+    try:
+        record.isascii() or record.startswith(GZIP) or record.decode()
+    except UnicodeDecodeError as error:
+        _lost(found, "INVALID_UTF8", f"not UTF-8 at byte {error.start} of the wrapped text", record, context)
+    else:
+        _record(record, context, found)
 
 
 def _broken(record: bytes, error: Exception, context: _Context, found: list[Found]) -> None:

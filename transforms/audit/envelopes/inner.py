@@ -14,7 +14,7 @@ class Inner(NamedTuple):
     """One thing in an envelope: a record to recognise in its turn, an event already, or the reason why it is neither.
 
     `record` is the bytes that count as the event's size. `flags` go to every event found in it, `cluster` unless an
-    envelope further in names one.
+    envelope further in names one. `encoding`: the wrap is but an encoding, and counts as no envelope.
     """
 
     record: bytes | Raw
@@ -23,3 +23,4 @@ class Inner(NamedTuple):
     message: str = ""
     cluster: str | None = None
     flags: tuple[str, ...] = ()
+    encoding: bool = False

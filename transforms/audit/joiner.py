@@ -1,0 +1,195 @@
+"""Put together records that were split over several lines on their way.
+
+Fragments of the CRI log format (`P` … `F`), the parts of a GKE entry that was too large (`split`), and the two halves of
+a GKE operation (`first` and `last`). What stays incomplete leaves as it came so far, at the latest at the end.
+"""
+
+from __future__ import annotations
+
+from re import compile as pattern
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from transforms.audit.members import Members, elements, members, string, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PENDING_LIMIT: Final = 64 << 20
+PENDING_RECORDS: Final = 10_000
+_cri: Final = pattern(rb"(\d{4}-\d\d-\d\dT\S+ (stdout|stderr) )([FP])((?::\S*)? ?)").match
+_cri_lines: Final = pattern(rb"(?m)^\d{4}-\d\d-\d\dT\S+ (?:stdout|stderr) [FP]").search
+_BODIES: Final = ("request", "response", "metadata")
+_MERGES: Final = 12
+
+Tag = TypeVar("Tag")
+Joined = tuple[bytes, Tag]
+
+
+class _Pending(NamedTuple, Generic[Tag]):
+    tag: Tag
+    parts: list[tuple[int, bytes]]
+    total: int  # parts that make the whole; 0 where only the last one tells
+
+
+class Joiner(Generic[Tag]):
+    """Joins the records of streams. A joined record keeps the tag (say, the position) of its first part.
+
+    Holds at most PENDING_LIMIT bytes in PENDING_RECORDS records; beyond, the oldest leaves incomplete.
+    """
+
+    def __init__(self) -> None:
+        self._pending: dict[tuple[str, ...], _Pending[Tag]] = {}
+        self._size = 0
+
+    def feed(self, record: bytes, stream: str, tag: Tag) -> list[Joined[Tag]]:
+        """The records that are complete with this one, ready to recognise; itself, where it is no part of another."""
+        prefix = _cri(record)
+        if prefix:
+            return self._fragment(record, prefix.end(), (stream, prefix[2].decode()), tag, last=prefix[3] == b"F")
+        if b'"protoPayload"' in record and (b'"split"' in record or b'"operation"' in record):
+            return self._entry(record, stream, tag)
+        return [(record, tag)]
+
+    def close(self) -> list[Joined[Tag]]:
+        """What is still incomplete."""
+        out = [leftover for key in list(self._pending) for leftover in self._leave(key)]
+        self._size = 0
+        return out
+
+    def _fragment(self, record: bytes, start: int, key: tuple[str, str], tag: Tag, *, last: bool) -> list[Joined[Tag]]:
+        pending = self._pending.get(key)
+        if pending is None:
+            return [(record, tag)] if last else self._hold(key, tag, 0, record, 0)
+        out = self._hold(key, tag, len(pending.parts), record[start:], 0)
+        if not last or key not in self._pending:
+            return out
+        parts = self._take(key).parts
+        first = parts[0][1]
+        opening = _cri(first)
+        whole = first[: opening.start(3)] + b"F" + first[opening.end(3) :] if opening else first
+        return [*out, (whole + b"".join(part for _, part in parts[1:]), pending.tag)]
+
+    def _entry(self, record: bytes, stream: str, tag: Tag) -> list[Joined[Tag]]:
+        try:
+            fields = members(record)
+            split = members(fields["split"]) if "split" in fields else {}
+            operation = members(fields["operation"]) if "operation" in fields else {}
+        except unreadable:
+            return [(record, tag)]
+        uid, total = string(split.get("uid")), _number(split.get("totalSplits"))
+        if uid and total > 1:
+            return self._part(record, (stream, "split", uid), tag, _number(split.get("index")), total)
+        return self._half(record, fields, operation, stream, tag)
+
+    def _part(self, record: bytes, key: tuple[str, ...], tag: Tag, index: int, total: int) -> list[Joined[Tag]]:
+        pending = self._pending.get(key)
+        if pending is not None and index in {at for at, _ in pending.parts}:
+            return []  # delivered twice
+        out = self._hold(key, tag, index, record, total)
+        pending = self._pending.get(key)
+        if pending is None or len(pending.parts) < total:
+            return out
+        self._take(key)
+        return [*out, (_merged([part for _, part in sorted(pending.parts)], complete=True), pending.tag)]
+
+    def _half(self, record: bytes, fields: Members, operation: Members, stream: str, tag: Tag) -> list[Joined[Tag]]:
+        first, last = (bytes(operation.get(name) or b"") == b"true" for name in ("first", "last"))
+        identity = string(operation.get("id"))
+        if first == last or not identity:
+            return [(record, tag)]
+        # Clients choose the ID: halves belong together only if the rest agrees.
+        key = (stream, "half", identity, *_caller(fields))
+        if first:
+            return [*(self._leave(key) if key in self._pending else ()), *self._hold(key, tag, 0, record, 2)]
+        if key not in self._pending:
+            return [(record, tag)]
+        pending = self._take(key)
+        return [(_whole_operation(pending.parts[0][1], record), pending.tag)]
+
+    def _hold(self, key: tuple[str, ...], tag: Tag, index: int, part: bytes, total: int) -> list[Joined[Tag]]:
+        pending = self._pending.setdefault(key, _Pending(tag, [], total))
+        pending.parts.append((index, part))
+        self._size += len(part)
+        out: list[Joined[Tag]] = []
+        while self._pending and (self._size > PENDING_LIMIT or len(self._pending) > PENDING_RECORDS):
+            out += self._leave(next(iter(self._pending)))
+        return out
+
+    def _take(self, key: tuple[str, ...]) -> _Pending[Tag]:
+        pending = self._pending.pop(key)
+        self._size -= sum(len(part) for _, part in pending.parts)
+        return pending
+
+    def _leave(self, key: tuple[str, ...]) -> Iterator[Joined[Tag]]:
+        pending = self._take(key)
+        parts = [part for _, part in sorted(pending.parts)]
+        yield (_merged(parts, complete=False) if "split" in key[1:2] else b"".join(parts)), pending.tag
+
+
+def needs_joiner(first_bytes: bytes) -> bool:
+    """Whether a file that begins so may hold records in several lines."""
+    return b'"protoPayload"' in first_bytes or _cri_lines(first_bytes) is not None
+
+
+def _number(raw: bytes | msgspec.Raw | None) -> int:
+    try:
+        return int(msgspec.json.decode(raw, type=int)) if raw else 0
+    except unreadable:
+        return 0
+
+
+def _caller(fields: Members) -> tuple[str, ...]:
+    payload = members(fields["protoPayload"])
+    who = members(payload.get("authenticationInfo") or b"{}")
+    return tuple(string(one) or "" for one in (payload.get("methodName"), payload.get("resourceName"), who.get("principalEmail")))
+
+
+def _merged(parts: list[bytes], *, complete: bool) -> bytes:
+    """One entry of the parts: bodies joined, the rest from the first. A whole one is split no longer."""
+    try:
+        entries = [members(part) for part in parts]
+        payload = _merge([entry["protoPayload"] for entry in entries], 0)
+    except (KeyError, *unreadable):
+        return parts[0]
+    entry = entries[0] | {"protoPayload": msgspec.Raw(payload)}
+    if complete:
+        entry.pop("split", None)
+    return _object(entry)
+
+
+def _merge(values: list[bytes | msgspec.Raw], depth: int) -> bytes:
+    """Pieces of one value as one: objects by name, arrays and texts end to end, of other values the first."""
+    first = bytes(values[0])
+    if depth > _MERGES or all(bytes(value) == first for value in values):
+        return first
+    if first[:1] == b"{":
+        names: dict[str, list[bytes | msgspec.Raw]] = {}
+        for value in values:
+            for name, member in members(value).items():
+                names.setdefault(name, []).append(member)
+        return _object({name: msgspec.Raw(_merge(found, depth + 1)) for name, found in names.items()})
+    if first[:1] == b"[":
+        return b"[" + b",".join(bytes(one) for value in values for one in elements(value)) + b"]"
+    if first[:1] == b'"':
+        return b'"' + b"".join(bytes(value)[1:-1] for value in values) + b'"'
+    return first
+
+
+def _whole_operation(first: bytes, last: bytes) -> bytes:
+    """The last half with what only the first half has."""
+    try:
+        begun, ended = members(first), members(last)
+        payload = members(begun["protoPayload"]) | members(ended["protoPayload"])
+        operation = members(ended["operation"]) | {"first": msgspec.Raw(b"true")}
+    except (KeyError, *unreadable):
+        return last
+    entry = begun | ended | {"protoPayload": msgspec.Raw(_object(payload)), "operation": msgspec.Raw(_object(operation))}
+    if "timestamp" in begun:
+        entry["requestReceived"] = begun["timestamp"]
+    return _object(entry)
+
+
+def _object(fields: Members) -> bytes:
+    return b"{" + b",".join(msgspec.json.encode(name) + b":" + bytes(value) for name, value in fields.items()) + b"}"
