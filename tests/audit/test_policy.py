@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.audit.event import LEVELS, STAGES, Event, text
+from transforms.audit.event import LEVELS, STAGES, Event
 from transforms.audit.policy import Decision, Policy, apply_policy, load_policy
 from transforms.audit.policy_rule import GroupResources, Rule
 
@@ -225,85 +225,6 @@ def test_a_user_without_anything_is_a_failed_authentication(user: str) -> None:
 def test_a_user_that_cannot_be_read_may_be_anybody() -> None:
     policy = policy_of([{"level": "None", "users": ["a"]}, {"level": "Metadata"}])
     assert policy.decide(event_of(BASE, user=["a"])).undecidable
-
-
-BODIES = {"requestObject": {"a": 1}, "responseObject": {"b": 2}}
-ANNOTATIONS = {"authorization.k8s.io/decision": "allow", "patch.webhook.admission.k8s.io/round_0_index_0": '{"patch":[]}'}
-
-
-@pytest.mark.parametrize(
-    ("captured", "rule", "effective", "bodies"),
-    [
-        ("RequestResponse", "RequestResponse", "RequestResponse", ("requestObject", "responseObject")),
-        ("RequestResponse", "Request", "Request", ("requestObject",)),
-        ("RequestResponse", "Metadata", "Metadata", ()),
-        ("Request", "RequestResponse", "Request", ("requestObject", "responseObject")),
-        ("Request", "Metadata", "Metadata", ()),
-        ("Metadata", "Request", "Metadata", ("requestObject", "responseObject")),
-        ("odd", "Metadata", "Metadata", ()),
-        ("odd", "RequestResponse", "odd", ("requestObject", "responseObject")),
-    ],
-)
-def test_an_event_is_cut_to_the_lower_level_and_never_relabelled_upward(
-    captured: str, rule: str, effective: str, bodies: tuple[str, ...]
-) -> None:
-    event = event_of(BASE, level=captured, annotations=ANNOTATIONS, **BODIES)
-    decision = apply_policy(policy_of([{"level": rule}]), event)
-    assert text(event.level) == effective
-    assert tuple(name for name in ("requestObject", "responseObject") if bytes(getattr(event, name))) == bodies
-    cut = effective == "Metadata" != captured
-    left = {key: value for key, value in ANNOTATIONS.items() if not (cut and key.startswith("patch."))}
-    assert json.loads(bytes(event.annotations)) == left
-    assert decision.as_dict(captured)["level"] == (effective if captured != "odd" else rule)
-
-
-def test_what_a_lower_level_cuts_is_recorded() -> None:
-    event = event_of(BASE, annotations=ANNOTATIONS, **BODIES)
-    event.unknown = {"/requestObject/odd": b"12", "/requestObjectX": b"3", "/else": b"4"}
-    apply_policy(policy_of([{"level": "Metadata"}]), event)
-    cut = len(json.dumps(ANNOTATIONS)) - len('{"authorization.k8s.io/decision":"allow"}')
-    assert event.reductions == [
-        ("level", "/responseObject", 1, 8),
-        ("level", "/requestObject", 1, 8),
-        ("level", "/requestObject/odd", 1, 2),
-        ("level", "/annotations", 1, cut),
-    ]
-    assert event.unknown == {"/requestObjectX": b"3", "/else": b"4"}
-
-
-def test_webhook_patches_go_in_any_spelling() -> None:
-    event = event_of(BASE)
-    event.annotations = msgspec.Raw(b'{"a":"b","\\u0070atch.webhook.admission.k8s.io\\/round_0_index_1":"{}"}')
-    apply_policy(policy_of([{"level": "Metadata"}]), event)
-    assert bytes(event.annotations) == b'{"a":"b"}'
-
-
-def test_an_event_that_a_rule_drops_is_left_as_it_was() -> None:
-    event = event_of(BASE, **BODIES)
-    decision = apply_policy(policy_of([{"level": "None", "omitStages": ["Panic"]}]), event)
-    assert [decision.drops(stage) for stage in ("Panic", "ResponseComplete")] == ["rule", "rule"]
-    assert text(event.level) == "RequestResponse"
-    assert bytes(event.requestObject) == b'{"a": 1}'
-
-
-def test_an_omitted_stage_drops_the_event_not_the_request() -> None:
-    decision = policy_of([{"level": "Metadata", "omitStages": ["Panic"]}], omitStages=["RequestReceived"]).decide(event_of(BASE))
-    assert [decision.drops(stage) for stage in STAGES] == ["stage", None, None, "stage"]
-
-
-def test_without_a_policy_nothing_happens() -> None:
-    event = event_of(BASE, **BODIES)
-    assert apply_policy(None, event) is None
-    assert text(event.level) == "RequestResponse"
-
-
-def test_a_decision_shows_what_explain_shows() -> None:
-    policy = policy_of([{"level": "Request", "omitStages": ["ResponseStarted", "Panic"], "omitManagedFields": True}])
-    decision = policy.decide(event_of(BASE))
-    assert decision.as_dict() == {"rule": 0, "level": "Request", "omitStages": ["Panic", "ResponseStarted"], "omitManagedFields": True}
-    assert decision.as_dict("Metadata")["level"] == "Metadata"
-    nothing = policy_of([{"level": "Request", "users": ["x"]}], omitManagedFields=True).decide(event_of(BASE))
-    assert nothing.as_dict("Metadata") == {"rule": None, "level": "None", "omitStages": [], "omitManagedFields": True}
 
 
 # --- The checker, transliterated line by line, against the compiled policy. ---
