@@ -63,25 +63,21 @@ class _UserInfo(msgspec.Struct, gc=False):
     extra: dict[str, Any] | None = None
 
 
-class _ObjectRef(msgspec.Struct, gc=False):
+class _Named(msgspec.Struct, gc=False):
+    """The part of `objectRef` that the server takes from the URI."""
+
     resource: str | None = ""
-    namespace: str | None = ""
-    name: str | None = ""
     apiGroup: str | None = ""
     subresource: str | None = ""
 
 
-class _Path(msgspec.Struct, frozen=True, gc=False):
-    """The rules that admit requests for a path, and what `objectRef` must say for them to hold."""
-
-    rules: int
-    uri_decides: bool  # whatever `objectRef` says
-    resource: str | None
-    group: str
-    subresource: str
+class _ObjectRef(_Named, gc=False):
+    namespace: str | None = ""
+    name: str | None = ""
 
 
 _decode_user: Final = msgspec.json.Decoder(_UserInfo).decode
+_decode_named: Final = msgspec.json.Decoder(_Named | None).decode
 _decode_ref: Final = msgspec.json.Decoder(_ObjectRef | None).decode
 _decode_annotations: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _undecodable: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
@@ -114,7 +110,8 @@ class Policy:
         self._users: dict[bytes, tuple[int, int]] = {}
         self._users_without_groups: dict[bytes, tuple[int, int]] = {}
         self._verbs: dict[Any, int] = {}
-        self._paths: dict[str, _Path] = {}
+        # By path: the rules for its requests, and what `objectRef` says of them unless an envelope or a client meddled.
+        self._paths: dict[str, tuple[int, _Named | None]] = {}
         self._targets: dict[Target, int] = {}
 
     def decision(self, rule: int | None) -> Decision:
@@ -132,28 +129,26 @@ class Policy:
         verbs = self._verbs.get(verb)
         if verbs is None:
             verbs = self._remember_verb(verb)
-        path, mark, query = text(event.requestURI).partition("?")
+        uri = event.requestURI
+        path, mark, query = uri.partition("?") if isinstance(uri, str) else ("", "", "")
         known = self._paths.get(path)
         if known is None:
             known = self._remember_path(path)
+        targets, expected = known
         if mark and self._names and verb in VERBS_THAT_SELECT_A_NAME and mentions_field_selector(query):
             targets = self._rules(target_of(event))
-        elif event.objectRef is ABSENT or known.uri_decides:
-            targets = known.rules
-        else:
-            targets = self._rules_with_ref(known, event)
+        elif event.objectRef is not ABSENT:
+            try:
+                named = _decode_named(event.objectRef)
+            except _undecodable:
+                named = None
+            if named is not None and named != expected:
+                targets = self._rules(target_of(event))
         rules = possible & verbs & targets
         first = rules & -rules
         if possible is not certain and first & ~certain:
             return self._undecidable
         return self._decisions[first.bit_length() - 1]
-
-    def _rules_with_ref(self, known: _Path, event: Event) -> int:
-        """The rules for the path, or where `objectRef` says something else, for what that says."""
-        ref = _reference(event)
-        if ref is None or (ref.resource == known.resource and ref.apiGroup == known.group and ref.subresource == known.subresource):
-            return known.rules
-        return self._rules(target_of(event))
 
     def _remember_user(self, raw: bytes, *, groups_known: bool) -> tuple[int, int]:
         user = user_of(raw, groups_known=groups_known)
@@ -176,11 +171,11 @@ class Policy:
         self._verbs[verb] = rules = sum(1 << index for index, rule in enumerate(self.rules) if rule_matches_verb(rule, text(verb)))
         return rules
 
-    def _remember_path(self, path: str) -> _Path:
+    def _remember_path(self, path: str) -> tuple[int, _Named | None]:
         info = request_info(path)
         target = Target(info.is_resource_request, info.path, info.api_group, info.resource, info.subresource, info.namespace, info.name)
-        resource = info.resource if info.is_resource_request else None
-        known = _Path(self._rules(target), _has_empty_segment(info), resource, info.api_group, info.subresource)
+        expected = _Named(info.resource, info.api_group, info.subresource) if info.is_resource_request else None
+        known = (self._rules(target), expected)
         if len(self._paths) >= REMEMBERED:
             self._paths.clear()
         self._paths[path] = known
