@@ -96,7 +96,7 @@ _NAMED: Final = re.compile(
 )
 _HEADER: Final = re.compile(r"(authorization\\*[\"']?\s*[:=]\s*\\*[\"']?)([^\"'\n\r\\]+)|(\b(?:bearer|basic)\s+)(?=[^\s\"']*[\d=])([A-Za-z0-9._~+/=\-]{6,})", re.IGNORECASE)
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z0-9 ]*-----|\Z)|PuTTY-User-Key-File.*\Z", re.DOTALL)
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(?:([^\s/?#:@\"'<>\\]*):((?!<redacted)[^\s/\"'<>\\]+|[^\s\"'<>\\@]+)|([^\s/?#:@\"'<>\\]{12,}))@")
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(?:([^\s/?#:@\"'<>\\]*):(?!\d{1,5}(?:[/?#\s]|\Z))((?!<redacted)[^\s/\"'<>\\]+|[^\s\"'<>\\@]+)|([^\s/?#:@\"'<>\\]{12,}))@")
 _CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-u|--user|--proxy-user)[ =]?)([^\s:\"'<]+:[^\s\"'<]+)")
 _DATABASE: Final = re.compile(r"(\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass)\b[^|;&\n]*?\s-p)([^\s<]{3,})")
 _SHAPES: Final = re.compile(
@@ -126,10 +126,10 @@ def scrub_text(text: str) -> str:
     text = _SHAPES.sub(_whole, text)
     if _HINTS.search(text):
         text = _NAMED.sub(_second, text)
-        text = _HEADER.sub(_header, text)
         if "\n" in text:
             text = _LINE.sub(_assigned, _block_scalars(text))
         text = _TEXT.sub(_assigned, text)
+        text = _HEADER.sub(_header, text)
         text = _OPTION.sub(_second, text)
         text = _SAID.sub(_second, text)
     if "-u" in text:
@@ -137,6 +137,10 @@ def scrub_text(text: str) -> str:
     if " -p" in text:
         text = _DATABASE.sub(_second, text)
     return text
+
+
+# What validation says of a field (apimachinery `field.Error`), not what the field holds.
+_VERDICT: Final = re.compile(r"(?:Invalid|Required|Unsupported|Duplicate|Forbidden|Too (?:long|many)|Internal error|Not found)\b")
 
 
 def _whole(found: re.Match[str]) -> str:
@@ -150,7 +154,7 @@ def _second(found: re.Match[str]) -> str:
 
 def _assigned(found: re.Match[str]) -> str:
     value = found[2].strip().strip("\\\"'")
-    if benign_value(value) or MASKED.match(value) or value[:1] in "|>{[&" or _NOT_KEY.search(found[1].rstrip("\\\"'`] =:>").lower()):
+    if benign_value(value) or MASKED.match(value) or _VERDICT.match(value) or value[:1] in "|>{[&" or _NOT_KEY.search(found[1].rstrip("\\\"'`] =:>").lower()):
         return found[0]
     quote = re.match(r"\\*[\"']?", found[2])[0] if found[2][:1] in "\\\"'" else ""  # type: ignore[index]
     return f"{found[1]}{quote}{mask(value)}{quote}"

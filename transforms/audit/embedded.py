@@ -61,6 +61,7 @@ _KIND_SECRET: Final = re.compile(r"kind\\*[\"']?\s*[:=]\s*\\*[\"']?Secret(?:List
 _SECRET_DATA: Final = re.compile(r"\bdata\\*[\"']?\s*[:=]|string_?data", re.IGNORECASE)
 _DOCUMENTS: Final = re.compile(r"(^---[^\n]*\n?)", re.MULTILINE)
 _HAS_SECRET: Final = re.compile(r"kind.{0,8}secret|string_?data", re.IGNORECASE)
+_REQUEST: Final = re.compile(r"-----BEGIN CERTIFICATE REQUEST-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE REQUEST-----")
 _PRINTS: Final = re.compile(r"[^\x00-\x08\x0e-\x1f\x7f]*")
 
 
@@ -101,11 +102,9 @@ class Search:
 
     def value(self, key: str, text: str, wrapped: int = 0) -> str:
         """A string field's value, judged by its key and its content."""
-        if len(text) < 2 or MASKED.fullmatch(text):
-            return text
-        if key and sensitive_key(key) and not benign_value(text):
+        if key and text and sensitive_key(key) and not benign_value(text):
             return self.masked("credential", text)
-        if key == LAST_APPLIED:
+        if key == LAST_APPLIED and text:
             return self._last_applied(text, wrapped)
         return self.text(text, wrapped)
 
@@ -276,6 +275,9 @@ class Search:
             return _scrubs(text)
         if not _PRINTS.fullmatch(text) and not whole:
             return False
+        # A request for a certificate is public; what was pasted beside it is not.
+        if "-----BEGIN CERTIFICATE REQUEST" in text and _REQUEST.sub("", text).strip():
+            return True
         return self._taints_text(text, wrapped)
 
     def _taints_text(self, text: str, wrapped: int) -> bool:

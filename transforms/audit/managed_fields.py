@@ -52,7 +52,8 @@ def _strip(event: Event, body: bytes, where: str) -> bytes:
         end = body.find(b"]", at) + 1
         # A slice of valid JSON that starts where a value starts, and is a whole value, is that value. It starts there: a quote
         # after a brace or comma is not escaped, so it opens a string, for none that it could close is followed by a letter.
-        if before in b"{,":
+        ours = before in b"{," and body[at + 17] in b"{]"
+        if ours:
             while end:
                 try:
                     _skip.decode(body[at + 16 : end])
@@ -60,7 +61,7 @@ def _strip(event: Event, body: bytes, where: str) -> bytes:
                     end = body.find(b"]", end) + 1
                 else:
                     break
-        if before not in b"{," or not end:
+        if not ours or not end:
             at = body.find(_KEY, at + 1)
             continue
         if before == 0x2C:

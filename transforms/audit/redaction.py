@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from transforms.audit import skeleton
+from transforms.audit.bulk import holds_bulk, strip_bulk
 from transforms.audit.catalogue import SHIPPED, Catalogue, apply_at, load_catalogue, mask_tree
 from transforms.audit.credentials import mask, sensitive_key
 from transforms.audit.embedded import Search, TooDeep, dump, is_patch_operation, load
@@ -53,7 +54,7 @@ _KEPT_ANNOTATIONS: Final = (
     "pod-security.kubernetes.io/", "apiserver.latency.k8s.io/", "k8s.io/deprecated", "k8s.io/removed-release", "failed-open.", "authentication.openshift.io/", "command.gke.io/",
 )  # fmt: skip
 # Resources of Kubernetes itself whose content is free text or configuration: always searched, whatever their bytes say.
-_SEARCHED: Final = frozenset({"configmaps", "certificatesigningrequests", "validatingadmissionpolicies", "mutatingadmissionpolicies", "storageclasses", "subjectaccessreviews"})
+_SEARCHED: Final = frozenset({"configmaps", "certificatesigningrequests", "validatingadmissionpolicies", "mutatingadmissionpolicies", "storageclasses", "subjectaccessreviews", "ingresses", "persistentvolumes", "podtemplates"})
 _MEMORY: Final = 20_000
 _DONE: Final = b'"code":2'
 
@@ -202,7 +203,7 @@ class Redactor:
             body = bytes(getattr(event, name))
             if not body:
                 continue
-            clean = None if searched or (failed and may_quote(body)) else examine(body)
+            clean = None if searched or (self.strip_bulk and holds_bulk(body)) or (failed and may_quote(body)) else examine(body)
             if clean is None:
                 self._body(event, name, body, where)
             elif clean is not body:
@@ -214,6 +215,8 @@ class Redactor:
         try:
             tree = load(body)
             before = dump(tree)
+            if self.strip_bulk:
+                strip_bulk(tree, search)
             tree = self._searched(tree, where, search)
         except (msgspec.DecodeError, RecursionError, TooDeep):
             _withhold_body(event, name, len(body), "unreadable")
@@ -316,6 +319,8 @@ def _reference(ref: dict[str, Any], about: About, search: Search, shape: str) ->
     for field, value in ref.items():
         if field == "name" and value != about.name:
             out[field] = search.masked("name", value) if isinstance(value, str) and value else ""
+        elif field == "name":
+            out[field] = value
         elif isinstance(value, str):
             out[field] = search.text(value)
         else:

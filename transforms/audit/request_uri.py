@@ -79,7 +79,7 @@ def _path(path: str, address: Address, search: Search) -> str:
             parts[at] = _gone(search, "name", part)
     # The API's own part ends after the subresource; `proxy/…` and all that follows belongs to somebody else's service.
     end = words[address.fixed] if len(words) > address.fixed else len(parts)
-    head = [_clean(part, search) if len(part) > 15 else part for part in parts[:end]]
+    head = [_clean(part, search) if len(part) > 15 and not (address.shape and unquote(part) in names) else part for part in parts[:end]]
     if end == len(parts):
         return "/".join(head)
     return _proxied(head + parts[end:], end, search)

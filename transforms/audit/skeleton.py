@@ -87,7 +87,10 @@ _LABEL_KEY: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9.\-]{0,251}[a-z0-9])?/)?[A
 _LABEL: Final = re.compile(r"(?:[A-Za-z0-9](?:[\-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
 _TYPE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]{0,100}/)?[A-Za-z0-9.\-_]{0,100}")
 _WORD: Final = re.compile(r"[A-Za-z]{1,40}")
-_POINTER: Final = re.compile(r"(?:/[A-Za-z0-9._~\-$]{1,253}){0,8}")
+_POINTER: Final = re.compile(
+    r"(/(?:data|stringData|metadata/(?:annotations|labels)))(?:/[A-Za-z0-9._~\-]{1,320})?(?=\Z|/)|(/metadata/(?:name|namespace|resourceVersion|uid|finalizers|ownerReferences|"
+    r"generateName|creationTimestamp)|/metadata|/type|/immutable|/kind|/apiVersion|/spec|/status)(?=\Z|/)"
+)
 
 _TOP: Final = frozenset("kind apiVersion metadata type immutable data stringData items rows spec status".split())
 _CASES: Final = {name.lower(): name for name in _TOP}
@@ -363,16 +366,20 @@ def _operation(operation: dict[str, Any], shape: str, search: Search, about: Abo
 
 
 def _pointer(path: str, search: Search, about: About) -> str:
-    first = path.split("/")[1] if path.startswith("/") and "/" in path else ""
-    if path in ("", "/") or MASKED.fullmatch(path):
+    """A JSON pointer as far as it names what a Secret has: a key of its data, a label, an annotation, a field of its metadata."""
+    if path in ("", "/") or MASKED.fullmatch(path) or path.endswith("bytes>"):
         return path
-    known = first in _TOP or first == "metadata"
-    if not known or not _POINTER.fullmatch(path) or not all(_plain(part) for part in path.split("/")[2:] if part):
-        return f"/{first}/{search.masked('secret', path)}" if known and not path.startswith(f"/{first}/<redacted") else (path if known else search.masked("secret", path))
-    if about.failed and path.count("/") > 1:
-        search.count("secret", len(path) - len(first) - 1)
-        return f"/{first}"
-    return path
+    found = _POINTER.match(path)
+    if found is None:
+        return search.masked("secret", path)
+    known = found[1] or found[2]
+    rest = path[len(known) :]
+    if not rest:
+        return path
+    if about.failed:
+        search.count("secret", len(rest))
+        return known
+    return path if found[0] == path and _plain(rest[1:]) else f"{known}/{search.masked('secret', rest[1:])}"
 
 
 def _patched(path: str, value: Any, shape: str, search: Search, about: About) -> Any:
