@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import zstandard
 from apache_beam import coders
 
+from transforms.audit import avro
 from transforms.audit.account import Account
 from transforms.audit.avro_blocks import AvroBlock
 from transforms.audit.block import EventBlock, RawBlock, Split
@@ -107,11 +107,11 @@ class UnitCoder(MessagePackCoder):
 
     def encode(self, value: Unit) -> bytes:
         """Compressed MessagePack."""
-        return zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(value))
+        return avro.compress(msgspec.msgpack.encode(value), avro.IN_TRANSIT)
 
     def decode(self, encoded: bytes) -> Unit:
         """The unit."""
-        return msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(encoded), type=Unit)
+        return msgspec.msgpack.decode(avro.decompress(encoded), type=Unit)
 
 
 for _kind, _coder in (

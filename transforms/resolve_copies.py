@@ -9,9 +9,9 @@ from zlib import crc32
 
 import apache_beam as beam
 import msgspec
-import zstandard
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
+from transforms.audit import avro
 from transforms.audit.account import Account
 from transforms.audit.audit_ids import find_recalls
 from transforms.audit.avro_blocks import AvroBlock
@@ -27,7 +27,6 @@ from transforms.connectors.audit_files import read_blocks
 from transforms.elements import compiled
 
 SHARDS = 16
-_pack = zstandard.ZstdCompressor(level=1).compress
 
 
 class Settled(NamedTuple):
@@ -89,27 +88,27 @@ class SettleShard(beam.DoFn):
 def unpacked(packed: Iterable[bytes]) -> Iterator[LooseEvent]:
     """Loose events from their shuffle."""
     for each in packed:
-        yield from msgspec.msgpack.decode(zstandard.decompress(each), type=list[LooseEvent])
+        yield from msgspec.msgpack.decode(avro.decompress(each), type=list[LooseEvent])
 
 
 def _outputs(unit: Unit) -> Iterator:
     for block in unit.blocks:
         yield beam.pvalue.TaggedOutput("blocks", block)
     for window, rows in unit.reads.items():
-        yield beam.pvalue.TaggedOutput("reads", (window, _pack(msgspec.msgpack.encode(rows))))
+        yield beam.pvalue.TaggedOutput("reads", (window, avro.compress(msgspec.msgpack.encode(rows), avro.IN_TRANSIT)))
     for account in unit.accounts:
         yield beam.pvalue.TaggedOutput("accounts", account)
     shards: dict[int, list[LooseEvent]] = {}
     for event in unit.loose:
         shards.setdefault(crc32(f"{event.cluster} {event.audit_id}".encode("utf-8", "surrogatepass")) % SHARDS, []).append(event)
     for shard, events in shards.items():
-        yield beam.pvalue.TaggedOutput("loose", (shard, _pack(msgspec.msgpack.encode(events))))
+        yield beam.pvalue.TaggedOutput("loose", (shard, avro.compress(msgspec.msgpack.encode(events), avro.IN_TRANSIT)))
 
 
 def rows_of(packed: Iterable[bytes]) -> Iterator[ReadSummary]:
     """Partial summaries from their shuffle."""
     for each in packed:
-        yield from msgspec.msgpack.decode(zstandard.decompress(each), type=list[ReadSummary])
+        yield from msgspec.msgpack.decode(avro.decompress(each), type=list[ReadSummary])
 
 
 @dataclass

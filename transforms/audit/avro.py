@@ -23,6 +23,7 @@ SOME: Final = b"\2"  # second branch of ["null", T]
 MAGIC: Final = b"Obj\x01"
 SYNC_SIZE: Final = 16
 LEVEL: Final = 6
+IN_TRANSIT: Final = 1  # level of what will soon be decompressed again
 WINDOW_LOG: Final = 22  # a whole block of four MiB: lower levels would look back less far
 
 
@@ -105,7 +106,8 @@ def _compressor(level: int) -> zstandard.ZstdCompressor:
 
 def compress(raw: bytes, level: int = LEVEL) -> bytes:
     """One block's records, compressed as codec zstandard wants them."""
-    return _compressor(level).compress(raw)
+    # The library's own bytes keep the room of the worst case, which is the input's size; a copy takes what it needs.
+    return bytes(memoryview(_compressor(level).compress(raw)))
 
 
 def decompress(packed: bytes) -> bytes:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 4 << 20
 HELD_BYTES: Final = 48 << 20  # records that wait to be sorted
-IN_TRANSIT: Final = 1  # compression level of blocks that will be joined and compressed again
 THOROUGH: Final = 6
 QUICK: Final = 3
 LARGE_RECORD: Final = 1500  # bytes; smaller records, without bodies, gain 5 % by the thorough level, for three times the work
@@ -85,7 +84,7 @@ class BlockBuilder:
     def _block(self, kind: str, hour: int, resource: str, records: list[bytes]) -> AvroBlock:
         self._taken += 1
         raw = b"".join(records)
-        return AvroBlock(kind, hour, (resource, *self._place, self._taken), len(records), len(raw), avro.compress(raw, IN_TRANSIT))
+        return AvroBlock(kind, hour, (resource, *self._place, self._taken), len(records), len(raw), avro.compress(raw, avro.IN_TRANSIT))
 
 
 def _sort_key(record: tuple[SortKey, bytes]) -> SortKey:
