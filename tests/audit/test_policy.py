@@ -214,6 +214,25 @@ def test_hidden_groups_do_not_leak_into_events_that_show_theirs() -> None:
     assert [policy.decide(event).undecidable for event in (hidden, shown, hidden)] == [True, False, True]
 
 
+def test_a_lost_query_keeps_the_list_that_a_name_would_decide() -> None:
+    policy = policy_of([{"level": "None", "resources": [{"resources": ["pods"], "resourceNames": ["a"]}]}, {"level": "Metadata"}])
+    listing = BASE | {"verb": "list", "name": ""}
+    for attributes, undecidable in ((listing, True), (BASE, False), (listing | {"resource": "secrets"}, False)):
+        event = event_of(attributes)
+        event.flags = ["QUERY_UNKNOWN"]
+        assert policy.decide(event).undecidable is undecidable
+    assert not policy.decide(event_of(listing)).undecidable
+
+
+@pytest.mark.parametrize(("path", "rule"), [("/api/v1/namespaces/default/pods/" + "a" * 2000, 1), ("/" + "a" * 2000, 0)])
+def test_what_a_client_writes_at_length_is_not_remembered(path: str, rule: int) -> None:
+    policy = policy_of([{"level": "Metadata", "nonResourceURLs": ["/a*"]}, {"level": "Request", "namespaces": ["default"]}])
+    event = event_of(BASE, requestURI=path, objectRef=None, user={"username": "a" * 5000})
+    assert policy.decide(event).rule == rule
+    assert policy._paths == {}
+    assert policy._users == {}
+
+
 @pytest.mark.parametrize("user", ["null", "{}", '{"username":""}', '{"username":"","groups":null}', '{"groups":[]}'])
 def test_a_user_without_anything_is_a_failed_authentication(user: str) -> None:
     policy = policy_of([{"level": "None", "userGroups": [""]}, {"level": "None", "users": [""]}, {"level": "Metadata"}])

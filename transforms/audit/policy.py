@@ -19,7 +19,10 @@ GROUPS_UNKNOWN: Final = "GROUPS_UNKNOWN"
 UNDECIDABLE: Final = "POLICY_UNDECIDABLE"
 RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
 FULL: Final = len(LEVELS) - 1
+QUERY_UNKNOWN: Final = "QUERY_UNKNOWN"
 REMEMBERED: Final = 16384
+# A client chooses paths, and what it chooses at length is not remembered.
+LONGEST: Final = 1024
 # Webhooks' whole patches; the server records them from Request up (`pkg/admission/plugin/webhook/mutating/dispatcher.go`).
 PATCH_ANNOTATION: Final = "patch.webhook.admission.k8s.io/"
 
@@ -144,6 +147,8 @@ class Policy:
                 named = None
             if named is not None and named != expected:
                 targets = self._rules(target_of(event))
+        if event.flags is not None and QUERY_UNKNOWN in event.flags and self._names and verb in VERBS_THAT_SELECT_A_NAME:
+            certain, targets = certain & targets, self._rules_by_any_name(event)
         rules = possible & verbs & targets
         first = rules & -rules
         if possible is not certain and first & ~certain:
@@ -162,13 +167,17 @@ class Policy:
         cache = self._users if groups_known else self._users_without_groups
         if len(cache) >= REMEMBERED:
             cache.clear()
-        cache[raw] = known = (certain, certain if certain == possible else possible)
+        known = (certain, certain if certain == possible else possible)
+        if len(raw) <= 4 * LONGEST:
+            cache[raw] = known
         return known
 
     def _remember_verb(self, verb: Any) -> int:
+        rules = sum(1 << index for index, rule in enumerate(self.rules) if rule_matches_verb(rule, text(verb)))
         if len(self._verbs) >= REMEMBERED:
             self._verbs.clear()
-        self._verbs[verb] = rules = sum(1 << index for index, rule in enumerate(self.rules) if rule_matches_verb(rule, text(verb)))
+        if len(text(verb)) <= LONGEST:
+            self._verbs[verb] = rules
         return rules
 
     def _remember_path(self, path: str) -> tuple[int, _Named | None]:
@@ -178,8 +187,19 @@ class Policy:
         known = (self._rules(target), expected)
         if len(self._paths) >= REMEMBERED:
             self._paths.clear()
-        self._paths[path] = known
+        if len(path) <= LONGEST:
+            self._paths[path] = known
         return known
+
+    def _rules_by_any_name(self, event: Event) -> int:
+        """The rules that would admit the event if its lost query had selected this name or that."""
+        target = target_of(event)
+        if target.name or not target.is_resource_request:
+            return self._rules(target)
+        rules = 0
+        for name in ("", *self._names):
+            rules |= self._rules(msgspec.structs.replace(target, name=name))
+        return rules
 
     def _rules(self, target: Target) -> int:
         """The rules that admit the target; names and namespaces that no rule has are all the same to it."""
@@ -194,7 +214,8 @@ class Policy:
             rules = sum(1 << index for index in matching)
             if len(self._targets) >= REMEMBERED:
                 self._targets.clear()
-            self._targets[target] = rules
+            if len(target.path) <= LONGEST:
+                self._targets[target] = rules
         return rules
 
 
