@@ -1,0 +1,440 @@
+"""Survey a run: who causes which events and bytes, and what each step takes away, without writing anything.
+
+Counts are kept by everything that the report may ask for together; its tables and its suggestions are sums over them.
+Only redacted text is counted: names and user agents are a client's, and may hold anything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from transforms.audit import avro
+from transforms.audit.account import Account, total
+from transforms.audit.apply_policy import apply_policy
+from transforms.audit.block import DeadLetter
+from transforms.audit.event import ABSENT, EARLY_STAGES, FINAL_STAGES, Event, text
+from transforms.audit.guards import FOLDABLE_VERBS
+from transforms.audit.merge_stages import StageMerger
+from transforms.audit.parse_events import parse_events
+from transforms.audit.parts import micros
+from transforms.audit.read_summary import merge_rows
+from transforms.audit.reduce_all import reduce_splits, sum_accounts
+from transforms.audit.reduce_split import redact_block, strip_block
+from transforms.audit.resolve_copies import LooseEvent
+from transforms.audit.settle_events import LOOSE, EventSettler, Unit
+from transforms.audit.settle_loose import settle_loose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from transforms.audit.block import RawBlock, Split
+    from transforms.audit.read_summary import ReadSummary
+    from transforms.audit.settings import Compiled
+
+SAMPLED: Final = 32  # one block in so many is compressed after every step
+KEYS_LIMIT: Final = 50_000
+TEXT_LIMIT: Final = 160  # characters of a name that are shown
+OTHER: Final = "(other)"
+_CACHE_LIMIT: Final = 50_000
+_UNREDACTED: Final = frozenset({"merged", "dropped_by_rule", "dropped_by_stage"})
+_BODIES: Final = ("requestObject", "responseObject")
+SAMPLE_STEPS: Final = ("captured", "policy", "managedFields", "redaction", "merged", "folded")
+
+
+class Who(NamedTuple):
+    """A user: its name, and the group that stands for it in a policy where there is one (`system:nodes`)."""
+
+    name: str
+    group: str = ""
+
+
+class Target(NamedTuple):
+    """What was asked for: a resource, or the beginning of a path that is none."""
+
+    group: str
+    resource: str
+    subresource: str = ""
+    path: str = ""
+
+    def __str__(self) -> str:
+        return self.path or "/".join(part for part in self if part)
+
+
+class Key(NamedTuple):
+    """What events are counted by."""
+
+    who: Who
+    agent: str
+    verb: str
+    target: Target
+    level: str
+    stage: str
+    rule: int | None
+    outcome: str
+    why: str | None  # the guard that keeps it, or would have kept what a rule drops
+
+
+class Count(msgspec.Struct, gc=False):
+    """Sums over events, in bytes of JSON. `left` is what remains of an event before copies, stages and reads are taken away."""
+
+    events: int = 0
+    size: int = 0
+    left: int = 0
+    request: int = 0  # of `left`: requestObject
+    response: int = 0  # of `left`: responseObject
+    cut: int = 0  # taken from bodies
+
+    def add(self, other: Count) -> None:
+        """Add another's sums."""
+        self.events += other.events
+        self.size += other.size
+        self.left += other.left
+        self.request += other.request
+        self.response += other.response
+        self.cut += other.cut
+
+
+class Surveyed(msgspec.Struct):
+    """All that a survey found."""
+
+    table: dict[Key, Count]
+    cuts: dict[tuple[str, str], tuple[int, int]]  # (kind, path) -> (count, bytes)
+    masks: int  # bytes of what redaction put in place of what it cut
+    level_cuts: dict[int | None, int]  # rule -> bytes of bodies that its level cut
+    dead: dict[str, tuple[int, int]]  # code -> (count, bytes)
+    first: int | None
+    last: int | None
+    rows: list[ReadSummary]
+    summaries: int  # bytes of the rows as JSON, about
+    stored: int  # bytes of all Avro blocks
+    account: Account
+    sample: dict[str, int]  # step -> bytes compressed, and "raw": bytes that were sampled
+
+
+class _User(msgspec.Struct):
+    username: str | None = None
+    groups: list[str] | None = None
+
+
+class _Reference(msgspec.Struct):
+    resource: str | None = None
+    subresource: str | None = None
+    apiGroup: str | None = None
+
+
+_user: Final = msgspec.json.Decoder(_User | None).decode
+_reference: Final = msgspec.json.Decoder(_Reference | None).decode
+_errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+def _short(name: str | None) -> str:
+    name = name or ""
+    return name if len(name) <= TEXT_LIMIT else name[:TEXT_LIMIT] + "…"
+
+
+class _SplitSurvey:
+    """What was found in one split; void once the split is reduced again."""
+
+    def __init__(self, survey: Survey, split: Split) -> None:
+        self.table: dict[Any, Count] = {}
+        self.cuts: dict[tuple[str, str], list[int]] = {}
+        self.level_cuts: Counter[int | None] = Counter()
+        self.masks = self.stored = 0
+        self.dead: dict[str, list[int]] = {}
+        self.first: int | None = None
+        self.last: int | None = None
+        self.loose: dict[tuple[int, int], tuple[Any, Count]] = {}
+        self._compiled = survey.compiled
+        self._redact = survey.compiled.redactor.redact
+        self._users = survey.users
+        self._targets = survey.targets
+        self._file = split.file
+        # What redaction took from (or, in masks, added to) the events of the block at hand.
+        self.taken: dict[int, int] = {}
+        self._survey = survey
+
+    def tell(self, event: Event | LooseEvent | DeadLetter, outcome: str, why: str | None) -> None:
+        """The trace of the split."""
+        if type(event) is DeadLetter:
+            found = self.dead.setdefault(event.code, [0, 0])
+            found[0] += 1
+            found[1] += event.length
+        else:
+            self._event(event, outcome, why)  # type: ignore[arg-type]
+
+    def _event(self, event: Event, outcome: str, why: str | None) -> None:
+        size: int = event.size  # type: ignore[assignment]
+        cut = taken = 0
+        if outcome in _UNREDACTED:
+            if outcome == "dropped_by_rule":
+                why = self._hidden(event)
+            else:
+                event.moment = self._compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
+            if outcome != "merged":
+                event.requestObject = event.responseObject = b""  # type: ignore[assignment]
+            self._redact(event)
+        else:
+            if event.reductions is not None:
+                cut = self._reductions(event)
+            taken = self.taken.get(id(event), 0) if self.taken else 0
+        moment = event.moment
+        if moment is not None:
+            if self.first is None or moment < self.first:
+                self.first = moment
+            if self.last is None or moment > self.last:
+                self.last = moment
+        raw = bytes(event.user)
+        who = self._users.get(raw) or self._who(raw)
+        reference = bytes(event.objectRef)
+        target = (self._targets.get(reference) or self._target(reference)) if reference else self._path(event)
+        key = (who, event.userAgent, event.verb, target, event.level, event.stage, event.rule, outcome, why)
+        request, response = len(event.requestObject), len(event.responseObject)  # type: ignore[arg-type]
+        if outcome == LOOSE:
+            self.loose[event.offset, event.item] = (key, Count(1, size, size - cut - taken, request, response, cut + taken))  # type: ignore[index]
+            return
+        count = self.table.get(key)
+        if count is None:
+            count = self.table[key] = Count()
+            if len(self.table) > KEYS_LIMIT:
+                self.table = bounded(self.table)
+        count.events += 1
+        count.size += size
+        count.left += size - cut - taken
+        count.request += request
+        count.response += response
+        count.cut += cut + taken
+
+    def _hidden(self, event: Event) -> str | None:
+        """The guard that would have protected an event that a rule drops; `write` for what is no read."""
+        event.moment = self._compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
+        if event.stage not in FINAL_STAGES:
+            return None
+        if event.verb not in FOLDABLE_VERBS:
+            return "write"
+        return self._compiled.read_guard.classify(event)[2]
+
+    def _reductions(self, event: Event) -> int:
+        """Count the event's reductions; bytes that are gone from it by policy and managedFields."""
+        gone = 0
+        for kind, path, times, size in event.reductions:  # type: ignore[attr-defined]
+            found = self.cuts.get((kind, path))
+            if found is None:
+                found = self.cuts[kind, path if len(self.cuts) < _CACHE_LIMIT else OTHER] = [0, 0]
+            found[0] += times
+            found[1] += size
+            if kind == "managedFields":
+                gone += size
+            elif kind == "level":
+                gone += size
+                self.level_cuts[event.rule] += size
+        return gone
+
+    def _who(self, raw: bytes) -> Who:
+        try:
+            user = (_user(raw) if raw else None) or _User()
+        except _errors:
+            user = _User("(unreadable)")
+        groups = user.groups or ()
+        who = Who(_short(user.username), "system:nodes" if "system:nodes" in groups else "")
+        if len(self._users) > _CACHE_LIMIT:
+            self._users.clear()
+        self._users[raw] = who
+        return who
+
+    def _target(self, raw: bytes) -> Target:
+        try:
+            reference = _reference(raw) or _Reference()
+        except _errors:
+            reference = _Reference("(unreadable)")
+        target = Target(_short(reference.apiGroup), _short(reference.resource), _short(reference.subresource))
+        if len(self._targets) > _CACHE_LIMIT:
+            self._targets.clear()
+        self._targets[raw] = target
+        return target
+
+    def _path(self, event: Event) -> Target:
+        uri = text(event.requestURI)
+        target = self._survey.paths.get(uri)
+        if target is None:
+            path = uri.partition("?")[0]
+            if len(self._survey.paths) > _CACHE_LIMIT:
+                self._survey.paths.clear()
+            target = self._survey.paths[uri] = Target("", "", "", _short("/".join(path.split("/")[:3])) or "(none)")
+        return target
+
+
+class Survey:
+    """Surveys splits in one process, reading each once (twice where audit IDs of one turn up in another).
+
+    Memory is bounded by the number of distinct users, agents and resources, and by 200 bytes for each event that waits for
+    others of its audit ID.
+    """
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.compiled = compiled
+        self.users: dict[bytes, Who] = {}
+        self.targets: dict[bytes, Target] = {}
+        self.paths: dict[str, Target] = {}
+        self._found: dict[int, _SplitSurvey] = {}
+        self._sample: Counter[str] = Counter()
+
+    def run(self, splits: Sequence[Split], read: Callable[[Split], Iterable[RawBlock]]) -> Surveyed:
+        """Survey all splits."""
+        units = reduce_splits(len(splits), lambda at, recalled: self._reduce(at, splits[at], read, recalled))
+        loose: dict[tuple[int, int, int], tuple[Any, Count]] = {}
+        for at, found in self._found.items():
+            loose.update({(splits[at].file, *place): entry for place, entry in found.loose.items()})
+            found.loose = {}
+        settled: dict[Any, Count] = {}
+
+        def tell(event: LooseEvent, outcome: str, why: str | None) -> None:
+            key, count = loose.pop((event.file, event.offset, event.item))
+            settled.setdefault((*key[:-2], outcome, why if outcome == "kept" else None), Count()).add(count)
+
+        last = settle_loose(self.compiled, (event for found in units for unit in found for event in unit.loose), trace=tell)
+        return self._total([unit for found in units for unit in found] + [last], settled)
+
+    def _reduce(self, at: int, split: Split, read: Callable[[Split], Iterable[RawBlock]], recalled: bytes) -> list[Unit]:
+        compiled, policy = self.compiled, self.compiled.policy
+        found = self._found[at] = _SplitSurvey(self, split)
+        merger = StageMerger(split, compiled.key, merge=compiled.settings.merge, recalled=recalled)
+        settler = EventSettler(compiled, split, found.tell)
+        units = []
+        for number, block in enumerate(read(split)):
+            if not recalled and number % SAMPLED == 0:
+                self._compress(block)
+            parsed = parse_events(block, compiled.key)
+            apply_policy(policy, parsed, found.tell)
+            merger.feed(parsed)
+            if not compiled.settings.keep_managed_fields:
+                strip_block(parsed)
+            events = [*parsed.events, *[each[0] for each in parsed.loose]]
+            before = list(map(_length, events))
+            redact_block(compiled, parsed)
+            after = list(map(_length, events))
+            found.taken = {} if before == after else {id(event): was - now for event, was, now in zip(events, before, after, strict=True) if was != now}
+            unit = settler.feed(parsed)
+            if unit is not None:
+                found.stored += sum(len(packed.packed) for packed in unit.blocks)
+                unit.blocks = []
+                units.append(unit)
+        return units
+
+    def _compress(self, block: RawBlock) -> None:
+        """Compress a block after each step, to tell what the steps save of what is stored."""
+        compiled, sizes = self.compiled, self._sample
+        parsed = parse_events(msgspec.structs.replace(block, account=Account(0, 0)), compiled.key)
+        parsed.account = Account(0, 0)
+        sizes["raw"] += sum(event.size or 0 for event in parsed.events)
+        sizes["captured"] += _packed(parsed.events)
+        apply_policy(compiled.policy, parsed)
+        sizes["policy"] += _packed(parsed.events)
+        if not compiled.settings.keep_managed_fields:
+            strip_block(parsed)
+        sizes["managedFields"] += _packed(parsed.events)
+        redact_block(compiled, parsed)
+        sizes["redaction"] += _packed(parsed.events)
+        events = parsed.events
+        if compiled.settings.merge:
+            ended = {event.auditID for event in events if event.stage in FINAL_STAGES}
+            events = [event for event in events if event.stage not in EARLY_STAGES or event.auditID not in ended]
+        sizes["merged"] += _packed(events)
+        if compiled.settings.fold:
+            for event in events:
+                event.moment = compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
+            classified = [(event, *compiled.read_guard.classify(event)) for event in events]
+            events = [event for event, read, _, guard in classified if read is None or guard is not None]
+        sizes["folded"] += _packed(events)
+
+    def _total(self, units: list[Unit], settled: dict[Any, Count]) -> Surveyed:
+        table: dict[Any, Count] = {}
+        cuts: dict[tuple[str, str], list[int]] = {}
+        dead: dict[str, list[int]] = {}
+        level_cuts: Counter[int | None] = Counter()
+        for counts in (*(found.table for found in self._found.values()), settled):
+            for key, count in counts.items():
+                table.setdefault(_plain(key), Count()).add(count)
+            if len(table) > 4 * KEYS_LIMIT:
+                table = bounded(table)
+        for found in self._found.values():
+            for sums, more in ((cuts, found.cuts), (dead, found.dead)):
+                for name, (times, size) in more.items():  # type: ignore[attr-defined]
+                    one = sums.setdefault(name, [0, 0])  # type: ignore[attr-defined]
+                    one[0] += times
+                    one[1] += size
+            level_cuts.update(found.level_cuts)
+        windows: dict[int, list[ReadSummary]] = {}
+        for unit in units:
+            for window, some in unit.reads.items():
+                windows.setdefault(window, []).extend(some)
+        rows = [row for window in sorted(windows) for row in merge_rows(windows[window])]
+        encoded = b"".join(row.encoded(self.compiled.settings.window) for row in rows)
+        stored = sum(found.stored for found in self._found.values()) + sum(len(block.packed) for block in units[-1].blocks)
+        moments = [moment for found in self._found.values() for moment in (found.first, found.last) if moment is not None]
+        gone = sum(count.cut for count in table.values())
+        named = sum(size for (kind, _), (_, size) in cuts.items())
+        return Surveyed(
+            table=table,
+            cuts={name: (times, size) for name, (times, size) in cuts.items()},
+            masks=named - gone,
+            level_cuts=dict(level_cuts),
+            dead={code: (times, size) for code, (times, size) in dead.items()},
+            first=min(moments, default=None),
+            last=max(moments, default=None),
+            rows=rows,
+            summaries=sum(map(_json_length, rows)),
+            stored=stored + (len(avro.compress(encoded)) if rows else 0),
+            account=total(sum_accounts(account for unit in units for account in unit.accounts)),
+            sample=dict(self._sample),
+        )
+
+
+def _length(event: Event) -> int:
+    """Bytes of what redaction may change."""
+    length = len(event.requestObject) + len(event.responseObject) + len(event.responseStatus) + len(event.annotations) + len(event.objectRef)  # type: ignore[arg-type]
+    return length + (len(event.requestURI) if event.requestURI is not UNSET else 0)  # type: ignore[arg-type]
+
+
+_PARTS: Final = Event.__struct_fields__[:19]  # the fields that come from input
+_quoted: Final = msgspec.json.encode
+
+
+def _packed(events: list[Event]) -> int:
+    """Bytes of the events as compressed JSON."""
+    lines = []
+    for event in events:
+        parts = []
+        for name in _PARTS:
+            value = getattr(event, name)
+            if value is not UNSET and value is not ABSENT and len(value):
+                parts.append(b'"%s":%s' % (name.encode(), _quoted(value) if isinstance(value, str) else bytes(value)))
+        lines.append(b"{%s}" % b",".join(parts))
+    return len(avro.compress(b"\n".join(lines))) if lines else 0
+
+
+# What the names of a record's fields add to what Avro writes of it, about.
+_NAMES: Final = 350
+
+
+def _json_length(row: ReadSummary) -> int:
+    samples = (list(row.names.values), list(row.addresses.values), list(row.audit_ids.values))
+    return len(_quoted([row.key, row.cluster, row.window, row.count, row.first, row.last, *samples])) + len(row.exemplar) + 2 * _NAMES
+
+
+def _plain(key: Any) -> Key:
+    who, agent, verb, target, level, stage, *rest = key
+    return Key(who, _short(text(agent)), _short(text(verb)), target, _short(text(level)), _short(text(stage)), *rest)
+
+
+def bounded(table: dict[Any, Count]) -> dict[Any, Count]:
+    """The table with its smaller half joined by dropping who, agent, verb and target; sums stay exact."""
+    ranked = sorted(table.items(), key=lambda item: item[1].size, reverse=True)
+    out = dict(ranked[: KEYS_LIMIT // 4])
+    for key, count in ranked[KEYS_LIMIT // 4 :]:
+        joined = (Who(OTHER), OTHER, OTHER, Target("", OTHER), OTHER, key[5] if key[5] in EARLY_STAGES or key[5] in FINAL_STAGES else OTHER, *key[6:])
+        out.setdefault(joined, Count()).add(count)
+    return out
