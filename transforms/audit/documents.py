@@ -40,7 +40,7 @@ _first_name: Final = pattern(rb'\{[ \t\r\n]*+"[^"\\]{0,64}"').match
 _document_after_another: Final = pattern(rb"\}[ \t\r]*+\n(?=\{)").search
 _reads: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _unreadable: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
-_OBJECT, _END_OBJECT, _LIST, _END_LIST, _COMMA = b"{}[],"
+_OBJECT, _END_OBJECT, _LIST, _END_LIST, _COMMA = tuple(b"{}[],")
 
 
 class Item(NamedTuple):
@@ -329,9 +329,9 @@ class DocumentCutter:
         raw = self._data[self._start : at]
         if not self._dropping or self._step not in (self._document, self._item):
             if self._step == self._document and not self._listed and not self._in_context:
-                for item in DocumentCutter(self._limit, in_context=True).feed(raw):
-                    self._out.append(item._replace(offset=self._offset))
-                    self._index += 1
+                whole = [item for item in DocumentCutter(self._limit, in_context=True).feed(raw) if item.code != BROKEN]
+                self._out += [item._replace(offset=self._offset) for item in whole]
+                self._index += len(whole)
             self._out.append(Item(self._offset, self._index, raw, BROKEN))
         self._start = self._at = at
         self._step = self._resync

@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw
 from transforms.audit.documents import cut_document
 from transforms.audit.envelopes import Inner, unwrap, unwrap_text
 from transforms.audit.envelopes.unpack import GZIP
-from transforms.audit.event import LEVELS, STAGES, Event, flag
+from transforms.audit.event import ABSENT, LEVELS, STAGES, Event, flag
 from transforms.audit.json_pointer import escape_pointer
 from transforms.audit.members import Members, compact, elements, members, string, unreadable
 
@@ -38,7 +38,18 @@ CODES: Final[dict[str, str]] = {
 }
 """Every code of a dead letter, with what it says."""
 
+class EventList(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A list of events as the webhook backend posts it (kubernetes/apiserver `pkg/apis/audit/v1/types.go`)."""
+
+    items: list[Raw]
+    kind: str = ""
+    apiVersion: str = ""
+    metadata: Raw = ABSENT
+
+
 _decode: Final = msgspec.json.Decoder(Event).decode
+_decode_list: Final = msgspec.json.Decoder(EventList).decode
+_LIST_HEAD: Final = 256
 _check: Final = msgspec.json.Decoder(Raw).decode
 _texts: Final = frozenset(
     "kind apiVersion level auditID stage requestURI verb userAgent requestReceivedTimestamp stageTimestamp".split()
@@ -46,6 +57,7 @@ _texts: Final = frozenset(
 _parts: Final = frozenset(
     "user impersonatedUser authenticationMetadata sourceIPs objectRef responseStatus requestObject responseObject annotations".split()
 )
+_MARKS: Final = frozenset({"apiVersion", "auditID", "stage"})
 _position: Final = pattern(r"\(byte (\d+)\)").search
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -121,18 +133,14 @@ def _bad_text(record: bytes, at: int, found: list[Found]) -> None:
 
 def _record(record: bytes | Raw, context: _Context, found: list[Found]) -> None:
     """One record, valid UTF-8, without white space around it."""
-    try:
-        event = _decode(record)
-    except unreadable:
-        pass
-    else:
-        if event.stage is not UNSET and event.level is not UNSET and event.auditID is not UNSET:
-            _event(found, event, len(record), context)
-            return
     text = bytes(record)
     first = text[:1]
     try:
         if first == b"{":
+            if _plain_event(record, context, found):
+                return
+            if b'"items"' in text[:_LIST_HEAD] and _event_list(text, context, found):
+                return
             _object(text, context, found)
         elif first == b"[":
             _array(text, context, found)
@@ -140,6 +148,17 @@ def _record(record: bytes | Raw, context: _Context, found: list[Found]) -> None:
             _text(text, context, found)
     except unreadable as error:
         _broken(text, error, context, found)
+
+
+def _plain_event(record: bytes | Raw, context: _Context, found: list[Found]) -> bool:
+    try:
+        event = _decode(record)
+    except unreadable:
+        return False
+    if event.stage is UNSET or event.level is UNSET or event.auditID is UNSET:
+        return False
+    _event(found, event, len(record), context)
+    return True
 
 
 def _object(record: bytes, context: _Context, found: list[Found]) -> None:
@@ -156,6 +175,16 @@ def _object(record: bytes, context: _Context, found: list[Found]) -> None:
         _lost(found, "NOT_AUDIT", "a JSON object that is neither an audit event nor wraps any", record, context)
     else:
         _unwrapped(inners, record, context, found)
+
+
+def _event_list(record: bytes, context: _Context, found: list[Found]) -> bool:
+    """The short way for lists of nothing but what an EventList has."""
+    try:
+        items = _decode_list(record).items
+    except unreadable:
+        return False
+    _list(items, context, found)
+    return True
 
 
 def _array(record: bytes, context: _Context, found: list[Found]) -> None:
@@ -176,6 +205,8 @@ def _items(fields: Members) -> list[Raw] | None:
     """The items of an EventList or any other list of Kubernetes; None where the object is none."""
     items = fields.get("items")
     if items is None:
+        if "kind" not in fields:
+            return None
         kind = string(fields.get("kind")) or ""
         return [] if kind.endswith("List") and (string(fields.get("apiVersion")) or "").startswith("audit.k8s.io/") else None
     raw = bytes(items)
@@ -210,9 +241,8 @@ def _is_json(record: bytes) -> bool:
 
 def _unwrapped(inners: list[Inner], record: bytes, context: _Context, found: list[Found]) -> None:
     for inner in inners:
-        cluster = inner.cluster or context.cluster
         wraps = context.wraps + (not inner.encoding)
-        inside = _Context(cluster, context.flags + inner.flags, wraps, context.layers + 1)
+        inside = _Context(inner.cluster or context.cluster, context.flags + inner.flags, wraps, context.layers + 1)
         if wraps > MAX_WRAPS or inside.layers > _MAX_LAYERS:
             _lost(found, "TOO_DEEP", f"wrapped more than {MAX_WRAPS} times", bytes(inner.record) or record, context)
         elif inner.code is not None:
@@ -288,6 +318,8 @@ def _lost(found: list[Found], code: str, message: str, raw: bytes, context: _Con
 
 def is_event(fields: Members) -> bool:
     """Whether an object is an audit event, complete or not: by its type, or by fields that nothing else has together."""
+    if fields.keys().isdisjoint(_MARKS):
+        return False
     kind, version = string(fields.get("kind")), string(fields.get("apiVersion"))
     if version is not None and version.startswith("audit.k8s.io/"):
         return kind in {"Event", None}

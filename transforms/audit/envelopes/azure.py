@@ -6,7 +6,10 @@ Azure spells it there (upper case). Other categories of logs share the hub. Logs
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from transforms.audit.envelopes.inner import Inner
 from transforms.audit.members import Members, elements, members, string, unreadable
@@ -16,15 +19,44 @@ _CATEGORIES: Final = frozenset({"kube-audit", "kube-audit-admin"})
 _CLUSTERS: Final = "/MANAGEDCLUSTERS/"
 
 
+class Properties(msgspec.Struct, gc=False):
+    """The part of a record that holds the log."""
+
+    log: str
+
+
+class Record(msgspec.Struct, gc=False):
+    """What a record holds of one event, as Azure Monitor writes it."""
+
+    category: str
+    properties: Properties
+    resourceId: str
+
+
+_decode_records: Final = msgspec.json.Decoder(list[Record]).decode
+_decode_properties: Final = msgspec.json.Decoder(Properties).decode
+
+
 def unwrap(fields: Members) -> list[Inner] | None:
     """The logs of one record, or of a message with many."""
     if "records" not in fields:
         found = _log(fields, b"")
         return None if found is None else [found]
     try:
+        return [_plain(record) for record in _decode_records(fields["records"])]
+    except unreadable:
+        pass
+    try:
         return [_record(record) for record in elements(fields["records"])]
     except unreadable:
         return None
+
+
+def _plain(record: Record) -> Inner:
+    log, cluster = record.properties.log.encode(), _cluster(record.resourceId)
+    if record.category in _CATEGORIES or record.category.lower() in _CATEGORIES:
+        return Inner(log, cluster=cluster)
+    return Inner(log, code="NOT_AUDIT", message="another category of AKS logs", cluster=cluster)
 
 
 def _record(record: bytes) -> Inner:
@@ -37,22 +69,38 @@ def _record(record: bytes) -> Inner:
 
 def _log(fields: Members, record: bytes) -> Inner | None:
     if "log_s" in fields:
-        log: bytes | None = fields["log_s"]
-    else:
+        log = _log_text(fields["log_s"])
+    elif "properties" in fields:
         try:
-            log = _properties(fields).get("log")
-        except (KeyError, *unreadable):
-            return None
-    category = string(fields.get("category")) or string(fields.get("Category"))
-    cluster = _cluster(string(fields.get("resourceId")) or string(fields.get("ResourceId")) or string(fields.get("_ResourceId")) or "")
+            log = _decode_properties(fields["properties"]).log.encode()
+        except unreadable:
+            try:
+                log = _log_text(_properties(fields).get("log"))
+            except unreadable:
+                return None
+    else:
+        return None
+    category = _first(fields, "category", "Category")
+    cluster = _cluster(_first(fields, "resourceId", "ResourceId", "_ResourceId") or "")
     if category is None and cluster is None:
         return None
     if category is not None and category.lower() not in _CATEGORIES:
         return Inner(record, code="NOT_AUDIT", message="another category of AKS logs", cluster=cluster)
     if log is None:
         return Inner(record, code="NOT_AUDIT", message="an AKS record without a log", cluster=cluster)
-    text = string(log)
-    return Inner(bytes(log) if text is None else text.encode(), cluster=cluster)
+    return Inner(log, cluster=cluster)
+
+
+def _log_text(raw: bytes | msgspec.Raw | None) -> bytes | None:
+    text = string(raw)
+    return text.encode() if text is not None else bytes(raw) if raw else None
+
+
+def _first(fields: Members, *names: str) -> str | None:
+    for name in names:
+        if name in fields:
+            return string(fields[name])
+    return None
 
 
 def _properties(fields: Members) -> Members:
@@ -61,6 +109,7 @@ def _properties(fields: Members) -> Members:
     return members(raw if text is None else text.encode())
 
 
+@lru_cache(1000)
 def _cluster(resource: str) -> str | None:
     """The cluster in `/SUBSCRIPTIONS/…/MANAGEDCLUSTERS/<cluster>`."""
     at = resource.upper().find(_CLUSTERS)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from re import compile as pattern
 from typing import Final
 
+import msgspec
+
 from transforms.audit.envelopes.inner import Inner
 from transforms.audit.envelopes.unpack import inner_of
 from transforms.audit.members import Members, elements, members, string, unreadable
@@ -18,6 +20,15 @@ _CUT: Final = "[Truncated...]"
 _group: Final = pattern(r"/aws/eks/([^/]+)/cluster").fullmatch
 
 
+class LogEvent(msgspec.Struct, gc=False):
+    """What a subscription document holds of each message."""
+
+    message: str
+
+
+_decode_events: Final = msgspec.json.Decoder(list[LogEvent]).decode
+
+
 def unwrap(fields: Members) -> list[Inner] | None:
     """The messages of a document."""
     if "awslogs" in fields:
@@ -25,11 +36,17 @@ def unwrap(fields: Members) -> list[Inner] | None:
     cluster = _cluster(fields)
     if string(fields.get("messageType")) == "CONTROL_MESSAGE":
         return [Inner(b"", code="NOT_AUDIT", message="a control message of CloudWatch", cluster=cluster)]
-    try:
-        found = elements(fields["logEvents"] if "logEvents" in fields else fields["events"])
-    except (KeyError, *unreadable):
+    events = fields.get("logEvents") or fields.get("events")
+    if events is None:
         return None
-    return [_message(one, cluster) for one in found]
+    try:
+        return [_text(event.message, cluster) for event in _decode_events(events)]
+    except unreadable:
+        pass
+    try:
+        return [_message(event, cluster) for event in elements(events)]
+    except unreadable:
+        return None
 
 
 def _subscription(fields: Members) -> list[Inner] | None:
@@ -51,10 +68,14 @@ def _message(event: bytes, cluster: str | None) -> Inner:
     except unreadable:
         raw = None
     text = string(raw)
-    if text is None:
-        if raw is not None and bytes(raw)[:1] == b"{":
-            return Inner(raw, cluster=cluster)
-        return Inner(event, code="NOT_AUDIT", message="a log event without a message", cluster=cluster)
-    if text.endswith(_CUT):
-        return Inner(text.encode(), code="TRUNCATED", message="CloudWatch cut the message", cluster=cluster)
-    return Inner(text.encode(), cluster=cluster)
+    if text is not None:
+        return _text(text, cluster)
+    if raw is not None and bytes(raw)[:1] == b"{":
+        return Inner(raw, cluster=cluster)
+    return Inner(event, code="NOT_AUDIT", message="a log event without a message", cluster=cluster)
+
+
+def _text(message: str, cluster: str | None) -> Inner:
+    if message.endswith(_CUT):
+        return Inner(message.encode(), code="TRUNCATED", message="CloudWatch cut the message", cluster=cluster)
+    return Inner(message.encode(), cluster=cluster)

@@ -8,21 +8,24 @@ Sources: cloud.google.com, "LogEntry", "AuditLog", "Split audit log entries"; go
 
 from __future__ import annotations
 
+from functools import lru_cache
 from re import compile as pattern
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Raw
 
 from transforms.audit.envelopes.inferred import micro_time, object_reference
 from transforms.audit.envelopes.inner import Inner
-from transforms.audit.event import Event, reduced
-from transforms.audit.members import Members, elements, members, string, unreadable
+from transforms.audit.event import ABSENT, Event, reduced
+from transforms.audit.members import Members, members, string, unreadable
 
 FIELDS = ("protoPayload",)
 FLAGS: Final = ("GROUPS_UNKNOWN", "LEVEL_INFERRED", "QUERY_UNKNOWN", "URI_INFERRED")
 HTTP_OF_GRPC: Final = {
     0: 200, 1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 15: 500, 16: 401,
 }  # fmt: skip
+_STATUS_HEAD: Final = 4096
 _READS: Final = frozenset({"get", "list", "watch"})
 _UPGRADES: Final = frozenset({"attach", "exec", "portforward"})
 # Reversed group, version, resource and subresource, verb: `io.k8s.core.v1.pods.exec.create`.
@@ -31,161 +34,289 @@ _type: Final = pattern(r"([a-z0-9.-]+)/(v\d\w*)\.([A-Z]\w*)").fullmatch
 # Groups that have no dot in Kubernetes and `.k8s.io` here.
 _SHORT_GROUPS: Final = {f"{group}.k8s.io": group for group in ("apps", "autoscaling", "batch", "extensions", "policy")} | {"core.k8s.io": ""}
 _WRAPPERS: Final = ("type.googleapis.com/google.protobuf.Value", "type.googleapis.com/google.protobuf.ListValue")
-_decode_int: Final = msgspec.json.Decoder(int).decode
+# How Cloud Logging writes a body that is an object: its protobuf type comes first.
+_typed_body: Final = pattern(rb'\{"@type":"([^"\\]*+)",(?=")').match
+
+
+class Named(msgspec.Struct, frozen=True, gc=False):
+    """The type of an object, where it says it itself."""
+
+    kind: str = ""
+    apiVersion: str = ""
+
+
+class Operation(msgspec.Struct, frozen=True, gc=False):
+    """`LogEntry.operation`; of a short request the first and last entry are one."""
+
+    id: str = ""
+    first: bool = False
+    last: bool = False
+
+
+class Caller(msgspec.Struct, frozen=True, gc=False):
+    """`AuditLog.authenticationInfo`."""
+
+    principalEmail: str = ""
+    principalSubject: str = ""
+
+
+class RequestMetadata(msgspec.Struct, frozen=True, gc=False):
+    """`AuditLog.requestMetadata`; some exports spell callerIP so."""
+
+    callerIp: str = ""
+    callerIP: str = ""
+    callerSuppliedUserAgent: str = ""
+
+
+class Status(msgspec.Struct, frozen=True, gc=False):
+    """`AuditLog.status`, a google.rpc.Status."""
+
+    code: int = 0
+    message: str = ""
+
+
+class Authorisation(msgspec.Struct, frozen=True, gc=False):
+    """One of `AuditLog.authorizationInfo`."""
+
+    resource: str = ""
+
+
+class AuditLog(msgspec.Struct, frozen=True, gc=False):
+    """The parts of google.cloud.audit.AuditLog that say something of a Kubernetes request."""
+
+    methodName: str = ""
+    serviceName: str = ""
+    resourceName: str = ""
+    timestamp: str = ""
+    authenticationInfo: Caller = Caller()
+    requestMetadata: RequestMetadata = RequestMetadata()
+    authorizationInfo: list[Authorisation] = []
+    status: Status = Status()
+    request: Raw = ABSENT
+    response: Raw = ABSENT
+
+
+class Request(NamedTuple):
+    """What method and resource name tell of a request; URI and reference are empty where they tell nothing."""
+
+    verb: str
+    uri: str
+    reference: bytes
+    subresource: str
+
+
+_decode_log: Final = msgspec.json.Decoder(AuditLog).decode
+_decode_operation: Final = msgspec.json.Decoder(Operation).decode
+_decode_named: Final = msgspec.json.Decoder(Named).decode
+_encode: Final = msgspec.json.encode
 
 
 def unwrap(fields: Members) -> list[Inner] | None:
     """The event of an entry, or why it is none."""
+    payload = fields["protoPayload"]
     try:
-        payload = members(fields["protoPayload"])
+        log = _decode_log(payload)
     except unreadable:
-        return None
-    method = string(payload.get("methodName")) or ""
-    service = string(payload.get("serviceName"))
-    if service != "k8s.io" and not (service is None and _is_kubernetes(method)):
+        log = _loose(AuditLog, payload)
+        if log is None:
+            return None
+    if log.serviceName != "k8s.io" and (log.serviceName or not _is_kubernetes(log.methodName)):
         return [Inner(b"", code="NOT_AUDIT", message="a log entry of another service")]
-    labels = _object(_object(fields, "resource"), "labels")
     event = Event()
-    flags = [*FLAGS, *_head(event, fields, payload, method)]
-    _caller(event, payload)
-    _bodies(event, fields, payload)
-    flags += _status(event, payload)
-    if fields.get("labels") is not None and bytes(fields["labels"])[:1] == b"{":
-        event.annotations = fields["labels"]
-    event.level = "RequestResponse" if event.responseObject else "Request" if event.requestObject else "Metadata"
+    flags = _fill(event, fields, log)
     if "split" in fields:
         _withhold(event)
-        flags.append("BODIES_UNKNOWN")
-    return [Inner(fields["protoPayload"], event=event, cluster=string(labels.get("cluster_name")) or None, flags=tuple(flags))]
+        flags += ("BODIES_UNKNOWN",)
+    return [Inner(payload, event=event, cluster=_cluster(bytes(fields.get("resource") or b"{}")), flags=flags)]
 
 
+def _loose(kind: type[Any], raw: bytes | Raw) -> Any:
+    """The struct of an object with fields of wrong types, these left out; None where it is no object."""
+    try:
+        fields = members(raw)
+    except unreadable:
+        return None
+    known: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        value = fields.get(field.name)
+        if value:
+            try:
+                found = msgspec.json.decode(value, type=field.type)
+            except unreadable:
+                found = _loose(field.type, value) if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct) else None
+            if found is not None:
+                known[field.name] = found
+    return kind(**known)
+
+
+@lru_cache(1000)
 def _is_kubernetes(method: str) -> bool:
     return method.startswith("io.k8s.") or _method(method) is not None
 
 
-def _object(fields: Members, name: str) -> Members:
-    raw = fields.get(name)
+@lru_cache(1000)
+def _cluster(resource: bytes) -> str | None:
     try:
-        return members(raw) if raw else {}
+        return string(members(members(resource).get("labels") or b"{}").get("cluster_name")) or None
     except unreadable:
-        return {}
+        return None
 
 
-def _head(event: Event, fields: Members, payload: Members, method: str) -> list[str]:
-    operation = _object(fields, "operation")
-    event.auditID = string(operation.get("id")) or string(fields.get("insertId")) or msgspec.UNSET
-    first, last = (bytes(operation.get(name) or b"") == b"true" for name in ("first", "last"))
-    event.stage = "RequestReceived" if first and not last else "ResponseComplete"
-    event.verb = method.rpartition(".")[2]
-    resource = string(payload.get("resourceName")) or _authorised(payload)
-    _request(event, method, resource)
-    moment = string(fields.get("timestamp")) or string(payload.get("timestamp"))
-    if moment is not None:
-        event.stageTimestamp = micro_time(moment)
-    received = string(fields.get("requestReceived"))  # the joiner's: the time of the operation's first half
-    if received is not None:
-        event.requestReceivedTimestamp = micro_time(received)
-    return [] if first and last else ["STAGE_INFERRED"]
+def _fill(event: Event, fields: Members, log: AuditLog) -> tuple[str, ...]:
+    """Everything that the entry tells of the event; gives the flags that say what it does not."""
+    operation = _operation(fields.get("operation"))
+    event.auditID = operation.id or string(fields.get("insertId")) or msgspec.UNSET
+    begun = operation.first and not operation.last
+    event.stage = "RequestReceived" if begun else "ResponseComplete"
+    request = request_of(log.methodName, log.resourceName or next((one.resource for one in log.authorizationInfo if one.resource), ""))
+    event.verb = request.verb
+    if request.uri:
+        event.requestURI = request.uri
+    if request.reference:
+        event.objectRef = Raw(request.reference)
+    _caller(event, log)
+    _times(event, fields, log)
+    if log.request:
+        event.requestObject = Raw(_body(log.request))
+    if log.response:
+        event.responseObject = Raw(_body(log.response))
+    labels = fields.get("labels")
+    if labels is not None and bytes(labels)[:1] == b"{":
+        event.annotations = labels
+    event.level = "RequestResponse" if log.response else "Request" if log.request else "Metadata"
+    inferred = FLAGS if operation.first and operation.last else (*FLAGS, "STAGE_INFERRED")
+    return inferred if begun or _status(event, log, request) else (*inferred, "CODE_INFERRED")
 
 
-def _authorised(payload: Members) -> str:
-    """The resource that authorisation was asked for, where the entry does not name one."""
+def _operation(raw: Raw | None) -> Operation:
+    if not raw:
+        return Operation()
     try:
-        found = [string(members(one).get("resource")) for one in elements(payload["authorizationInfo"])]
-    except (KeyError, *unreadable):
-        return ""
-    return next((name for name in found if name), "")
+        return _decode_operation(raw)
+    except unreadable:
+        return _loose(Operation, raw) or Operation()
 
 
-def _request(event: Event, method: str, resource: str) -> None:
-    """requestURI and objectRef, as the server has them: a create is a POST to the collection, its object in the body."""
+def _times(event: Event, fields: Members, log: AuditLog) -> None:
+    moment = string(fields.get("timestamp")) or log.timestamp
+    if moment:
+        event.stageTimestamp = micro_time(moment)
+    if "requestReceived" in fields:  # the joiner's: the time of the operation's first half
+        event.requestReceivedTimestamp = micro_time(string(fields["requestReceived"]) or "")
+
+
+@lru_cache(20_000)
+def request_of(method: str, resource: str) -> Request:
+    """The request as the server has it: a create is a POST to the collection, its object in the body."""
     names = _method(method)
     if names is None:
-        if resource:
-            event.requestURI = "/" + resource.lstrip("/")
-        return
+        return Request(method.rpartition(".")[2], "/" + resource.lstrip("/") if resource else "", b"", "")
+    if not resource:
+        return Request(names[3], "", b"", "")
     group, _, rest = resource.strip("/").partition("/")
-    root = "/api/" if group in {"core", ""} else f"/apis/{group}/"
-    uri = root + rest
+    uri = (f"/api/{rest}") if group == "core" else f"/apis/{group}/{rest}"
     reference = object_reference(uri, names[3])
     name = reference.get("name")
-    if names[3] == "create" and name and not names[2] and uri.endswith("/" + name):
-        uri = uri[: -len(name) - 1]
-    if resource:
-        event.requestURI = uri
-    if reference:
-        event.objectRef = msgspec.Raw(msgspec.json.encode(reference))
+    if names[3] == "create" and name and not names[2]:
+        uri = uri.removesuffix("/" + name)
+    return Request(names[3], uri, _encode(reference) if reference else b"", reference.get("subresource", ""))
 
 
-def _caller(event: Event, payload: Members) -> None:
-    who = _object(payload, "authenticationInfo")
-    name = string(who.get("principalEmail")) or string(who.get("principalSubject"))
+@lru_cache(20_000)
+def _raw(*values: str) -> Raw:
+    """A list of texts."""
+    return Raw(_encode(values))
+
+
+@lru_cache(20_000)
+def _user(name: str) -> Raw:
+    return Raw(_encode({"username": name}))
+
+
+def _caller(event: Event, log: AuditLog) -> None:
+    name = log.authenticationInfo.principalEmail or log.authenticationInfo.principalSubject
     if name:
-        event.user = msgspec.Raw(msgspec.json.encode({"username": name}))
-    request = _object(payload, "requestMetadata")
-    address = string(request.get("callerIp")) or string(request.get("callerIP"))
+        event.user = _user(name)
+    address = log.requestMetadata.callerIp or log.requestMetadata.callerIP
     if address:
-        event.sourceIPs = msgspec.Raw(msgspec.json.encode([address]))
-    agent = string(request.get("callerSuppliedUserAgent"))
-    if agent:
-        event.userAgent = agent
+        event.sourceIPs = _raw(address)
+    if log.requestMetadata.callerSuppliedUserAgent:
+        event.userAgent = log.requestMetadata.callerSuppliedUserAgent
 
 
-def _bodies(event: Event, fields: Members, payload: Members) -> None:
-    for name, field in (("request", "requestObject"), ("response", "responseObject")):
-        raw = payload.get(name)
-        if raw:
-            setattr(event, field, msgspec.Raw(_body(raw)))
-
-
-def _body(raw: bytes | msgspec.Raw) -> bytes:
-    """A body without the `@type` of its protobuf form; kind and apiVersion from it where the body has none."""
+def _body(raw: Raw) -> bytes:
+    """A body without the `@type` of its protobuf form; kind and apiVersion from it where the body has neither."""
+    text = bytes(raw)
+    typed = _typed_body(text)
+    if typed is None or text.find(b'"@type"', typed.end()) >= 0:
+        return _slow_body(text) if b"@type" in text else text
+    if text.startswith(b'"apiVersion":"', typed.end()):
+        return b"{" + text[typed.end() :]
     try:
-        fields = members(raw)
+        named = _decode_named(text)
     except unreadable:
-        return bytes(raw)
-    kind = string(fields.get("@type"))
-    if kind is None:
-        return bytes(raw)
-    if kind in _WRAPPERS and fields.keys() == {"@type", "value"}:
+        return _slow_body(text)
+    return b"{" + (b"" if named.kind or named.apiVersion else _type_of(typed[1])) + text[typed.end() :]
+
+
+@lru_cache(1000)
+def _type_of(name: bytes) -> bytes:
+    """The members kind and apiVersion of a protobuf type such as `apps.k8s.io/v1.Deployment`; empty for any other."""
+    named = _type(name.decode())
+    if named is None:
+        return b""
+    group = _SHORT_GROUPS.get(named[1], named[1])
+    version = f"{group}/{named[2]}" if group else named[2]
+    return b'"kind":' + _encode(named[3]) + b',"apiVersion":' + _encode(version) + b","
+
+
+def _slow_body(text: bytes) -> bytes:
+    try:
+        fields = members(text)
+    except unreadable:
+        return text
+    name = string(fields.pop("@type", None))
+    if name is None:
+        return text
+    if name in _WRAPPERS and fields.keys() == {"value"}:
         return bytes(fields["value"])
-    parts = [msgspec.json.encode(name) + b":" + bytes(value) for name, value in fields.items() if name != "@type"]
-    named = _type(kind)
-    if named and "kind" not in fields and "apiVersion" not in fields:
-        group = _SHORT_GROUPS.get(named[1], named[1])
-        version = f"{group}/{named[2]}" if group else named[2]
-        parts[:0] = [b'"kind":' + msgspec.json.encode(named[3]), b'"apiVersion":' + msgspec.json.encode(version)]
-    return b"{" + b",".join(parts) + b"}"
+    kind = _type_of(name.encode()) if fields.keys().isdisjoint({"kind", "apiVersion"}) else b""
+    inside = b",".join(_encode(name) + b":" + bytes(value) for name, value in fields.items())
+    return b"{" + (kind + inside).removesuffix(b"," if not inside else b"") + b"}"
 
 
-def _status(event: Event, payload: Members) -> list[str]:
-    if event.stage == "RequestReceived":
-        return []
-    response = _object(payload, "response")
-    if response and (string(response.get("@type")) or "").endswith(".Status") or string(response.get("kind")) == "Status":
-        code = response.get("code")
-        if code is not None:
-            kept = [b'"metadata":{}'] + [
-                msgspec.json.encode(name) + b":" + bytes(response[name]) for name in ("status", "message", "reason", "details", "code") if name in response
-            ]
-            event.responseStatus = msgspec.Raw(b"{" + b",".join(kept) + b"}")
-            return []
-    status = _object(payload, "status")
-    try:
-        grpc = _decode_int(status.get("code") or b"0")
-    except unreadable:
-        grpc = 2
-    reply: dict[str, Any] = {"metadata": {}, "code": HTTP_OF_GRPC.get(grpc, 500)}
+def _status(event: Event, log: AuditLog, request: Request) -> bool:
+    """Set responseStatus; whether its code is sure, rather than translated from gRPC's."""
+    if log.response and b"Status" in bytes(log.response)[:_STATUS_HEAD] and _is_status(event, log.response):
+        return True
+    grpc = log.status.code
     if grpc:
-        reply = {"metadata": {}, "status": "Failure", "message": string(status.get("message")) or "", "code": reply["code"]}
-    elif event.verb == "create":
-        reply["code"] = 101 if _subresource(event) in _UPGRADES else 201
-    event.responseStatus = msgspec.Raw(msgspec.json.encode(reply))
-    return [] if not grpc and event.verb in _READS else ["CODE_INFERRED"]
+        reply: dict[str, Any] = {"metadata": {}, "status": "Failure", "message": log.status.message, "code": HTTP_OF_GRPC.get(grpc, 500)}
+        event.responseStatus = Raw(_encode(reply))
+        return False
+    code = 200
+    if request.verb == "create":
+        code = 101 if request.subresource in _UPGRADES else 201
+    event.responseStatus = _success(code)
+    return request.verb in _READS
 
 
-def _subresource(event: Event) -> str:
-    return str(msgspec.json.decode(event.objectRef).get("subresource", "")) if event.objectRef else ""
+@lru_cache
+def _success(code: int) -> Raw:
+    return Raw(_encode({"metadata": {}, "code": code}))
+
+
+def _is_status(event: Event, response: Raw) -> bool:
+    """Take responseStatus from a response that is one, as the server does from what it answered."""
+    try:
+        fields = members(response)
+    except unreadable:
+        return False
+    if "code" not in fields or not ((string(fields.get("@type")) or "").endswith(".Status") or string(fields.get("kind")) == "Status"):
+        return False
+    kept = [_encode(name) + b":" + bytes(fields[name]) for name in ("status", "message", "reason", "details", "code") if name in fields]
+    event.responseStatus = Raw(b'{"metadata":{},' + b",".join(kept) + b"}")
+    return True
 
 
 def _withhold(event: Event) -> None:
@@ -193,5 +324,5 @@ def _withhold(event: Event) -> None:
     for field in ("requestObject", "responseObject"):
         size = len(getattr(event, field))
         if size:
-            setattr(event, field, msgspec.Raw())
+            setattr(event, field, ABSENT)
             reduced(event, "incomplete", "/" + field, 1, size)

@@ -6,7 +6,7 @@ the resource attribute `k8s.cluster.name`, where there is one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -20,12 +20,52 @@ if TYPE_CHECKING:
 FIELDS = ("resourceLogs",)
 
 
+class Body(msgspec.Struct, gc=False):
+    """A body that is text."""
+
+    stringValue: str
+
+
+class LogRecord(msgspec.Struct, gc=False):
+    """What a log record holds of one event."""
+
+    body: Body
+
+
+class ScopeLogs(msgspec.Struct, gc=False):
+    """The records of one scope."""
+
+    logRecords: list[LogRecord] = []
+
+
+class ResourceLogs(msgspec.Struct, gc=False):
+    """The records of one resource."""
+
+    scopeLogs: list[ScopeLogs]
+    resource: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_decode_logs: Final = msgspec.json.Decoder(list[ResourceLogs]).decode
+
+
 def unwrap(fields: Members) -> list[Inner] | None:
     """The bodies of all log records."""
+    try:
+        return list(_texts(_decode_logs(fields["resourceLogs"])))
+    except unreadable:
+        pass
     try:
         return list(_bodies(fields))
     except unreadable:
         return None
+
+
+def _texts(logs: list[ResourceLogs]) -> Iterator[Inner]:
+    for resource in logs:
+        cluster = _cluster({"resource": resource.resource})
+        for scope in resource.scopeLogs:
+            for record in scope.logRecords:
+                yield Inner(record.body.stringValue.encode(), cluster=cluster)
 
 
 def _bodies(fields: Members) -> Iterator[Inner]:

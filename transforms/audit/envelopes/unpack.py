@@ -14,7 +14,7 @@ UNPACKED_LIMIT: Final = 64 << 20
 GZIP: Final = b"\x1f\x8b"
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 _base64: Final = pattern(rb"[A-Za-z0-9+/_-]{16,}={0,2}").fullmatch
-_wrapped_lines: Final = bytes(b"\r\n")
+_wrapped_lines: Final = b"\r\n"
 
 
 class Unpackable(ValueError):
