@@ -37,6 +37,10 @@ class TooDeep(ValueError):
     """Content is nested beyond what is searched."""
 
 
+# What `load` raises for content that cannot be read, and a search for content that is too deep.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError, TooDeep)
+
+
 def _number(text: str) -> msgspec.Raw:
     return msgspec.Raw(text.encode())
 
@@ -111,7 +115,7 @@ class Search:
     def _last_applied(self, text: str, wrapped: int) -> str:
         try:
             tree = load(text)
-        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
             return self.masked("lastApplied", text)
         return self._rewrap(tree, text, wrapped)
 
@@ -145,10 +149,11 @@ class Search:
                 return skeleton.reduce(node, shape, self)
         if is_patch_operation(node):
             return self._operation(node, depth, wrapped)
-        if self.catalogue is not None and "kind" in node and rules is None:
-            rules = self.catalogue.for_kind(node)
-            if rules is not None:
-                mask_tree(node, rules, self)
+        if self.catalogue is not None and "kind" in node and rules is not SPARED:
+            own = self.catalogue.for_kind(node)
+            if own is not None:
+                mask_tree(node, own, self)
+                rules = rules or own
         named = node.get("name", node.get("key", node.get("Name", node.get("Key"))))
         named = named if isinstance(named, str) and sensitive_key(named) else ""
         for field, value in list(node.items()):
@@ -199,7 +204,7 @@ class Search:
         if first and first in '{["':
             try:
                 tree = load(text)
-            except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+            except (msgspec.DecodeError, RecursionError, UnicodeError):
                 pass
             else:
                 return self._rewrap(tree, text, wrapped)
@@ -229,7 +234,7 @@ class Search:
             return True
         if "\\" in text and _ESCAPE.search(text):
             plain = _ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
-            if self._taints_text(plain, wrapped) and not self._taints_text(text, wrapped):
+            if plain != text and self._taints_text(plain, wrapped):
                 return True
         if "%" in text and _PERCENT.search(text):
             plain = unquote(text)

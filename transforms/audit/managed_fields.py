@@ -102,7 +102,7 @@ def _strip_tree(event: Event, raw: bytes, where: str) -> bytes:
         if not cuts:
             return raw
         clean = dump(tree)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return raw
     for place, (count, size) in cuts.items():
         reduced(event, "managedFields", place, count, size)
@@ -157,7 +157,7 @@ def _cut_string(text: str, place: str, cuts: dict[str, list[int]], depth: int) -
         return text
     try:
         tree = load(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return text
     inner: dict[str, list[int]] = {}
     tree = _cut(tree, place, inner, depth + 1)

@@ -14,7 +14,7 @@ from transforms.audit import skeleton
 from transforms.audit.bulk import holds_bulk, strip_bulk
 from transforms.audit.catalogue import SHIPPED, Catalogue, apply_at, load_catalogue, mask_tree
 from transforms.audit.credentials import mask, sensitive_key
-from transforms.audit.embedded import Search, TooDeep, dump, is_patch_operation, load
+from transforms.audit.embedded import UNREADABLE, Search, dump, is_patch_operation, load
 from transforms.audit.event import ABSENT, Event, flag, reduced, text
 from transforms.audit.managed_fields import NEEDLE, strip_managed_fields
 from transforms.audit.needles import examine, masked_bytes
@@ -218,7 +218,7 @@ class Redactor:
             if self.strip_bulk:
                 strip_bulk(tree, search)
             tree = self._searched(tree, where, search)
-        except (msgspec.DecodeError, RecursionError, TooDeep):
+        except UNREADABLE:
             _withhold_body(event, name, len(body), "unreadable")
             return
         after = dump(tree)
@@ -237,8 +237,15 @@ class Redactor:
                     path = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
                     operation["value"] = apply_at(path, operation["value"], rules, search)
         elif rules is not None and isinstance(tree, dict) and tree.get("kind") not in ("Status", "Table"):
-            for item in tree["items"] if isinstance(tree.get("items"), list) else [tree]:
-                mask_tree(item, rules, search)
+            items = tree.get("items")
+            if not isinstance(items, list):
+                mask_tree(tree, rules, search)
+                return search.node(tree, rules=rules)
+            mask_tree(items, rules, search)
+            tree["items"] = None
+            whole = search.node(tree)
+            whole["items"] = search.node(items, rules=rules)
+            return whole
         if isinstance(tree, dict) and (tree.get("kind") == "Status" or ("code" in tree and "message" in tree)):
             tree = _status(tree, search)
         return search.node(tree)
@@ -288,7 +295,7 @@ class Redactor:
         try:
             tree = load(body)
             clean = skeleton.reduce(tree, shape, search, about)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             _withhold_body(event, name, len(body), "unreadable")
             return
         setattr(event, name, dump(clean))
@@ -393,7 +400,7 @@ def _unknown(event: Event, search: Search) -> None:
         key = pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
         try:
             clean = dump(search.node(load(raw), 0, 0, key))
-        except (msgspec.DecodeError, RecursionError, TooDeep):
+        except UNREADABLE:
             clean = dump(mask("x" * len(raw)))
             search.count("unreadable", len(raw))
         name = search.text(pointer)

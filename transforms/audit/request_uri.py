@@ -30,9 +30,11 @@ _FIELDS: Final = re.compile(
 )
 # Lower-case names carry no token of any known shape, and nothing that is encoded.
 _DNS: Final = re.compile(r"[a-z0-9.\-]{0,63}")
+_DIGEST: Final = re.compile(r"[0-9A-F]{64,128}")
 _PROGRAM: Final = re.compile(r"[A-Za-z0-9_./+\-]{1,100}")
 _WORD: Final = re.compile(r"[A-Za-z_.\-]{1,40}|v\d+(?:(?:alpha|beta)\d+)?|[A-Za-z0-9_.:\-]{1,10}")
 _BEFORE: Final = re.compile(r"secret|token|passw|login|auth|cred|session|reset|verify|invite|confirm|apikey|key|bearer|sign|cubbyhole|kv|bot", re.IGNORECASE)
+_ROUTES: Final = re.compile(r"tokens?|secrets?|authorize|oauth2?|login|logout|callback|keys|sessions?|certs|verify|renew|lookup(?:-self)?|data|info|self")
 _SERVED: Final = frozenset("api apis healthz livez readyz version openapi metrics swagger swaggerapi logs debug .well-known openid configz flagz statusz".split())
 
 
@@ -105,7 +107,7 @@ def _proxied(parts: list[str], start: int, search: Search) -> str:
         if not part:
             continue
         plain = unquote(part)
-        if part != GONE and (not _WORD.fullmatch(plain) or (before and _BEFORE.search(before))):
+        if part != GONE and (not _WORD.fullmatch(plain) or (before and _BEFORE.search(before) and not _ROUTES.fullmatch(plain))):
             parts[at] = _gone(search, "path", part)
         before = plain if plain != GONE else before
     return "/".join(parts)
@@ -139,6 +141,8 @@ def _value(name: str, value: str, plain: str, address: Address, search: Search, 
         return _selector(value, plain, address, search, name)
     if name == "continue" and not proxied and address.shape is None:
         return value if _searched(plain, search) == plain else _gone(search, "query", value)
+    if name == "hash" and _DIGEST.fullmatch(plain):  # of an OpenAPI document
+        return value
     if name == "dryRun" and plain == "All":
         return value
     if not proxied and name in _API and _SETTING.fullmatch(plain) and _searched(plain, search) == plain:

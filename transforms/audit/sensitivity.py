@@ -109,7 +109,7 @@ def shape_of_reference(raw: bytes) -> str | None:
         return None
     try:
         reference = _reference.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None if raw in (b"", b"null") else SECRET
     return _shape(reference.resource, reference.subresource)
 
