@@ -24,9 +24,11 @@ from transforms.audit.settings import Settings
 from transforms.audit.settle_events import Unit
 from transforms.audit.settle_loose import settle_loose
 from transforms.connectors.audit_files import read_blocks
-from transforms.elements import compiled
+from transforms.elements import UnitCoder, compiled
 
 SHARDS = 16
+UNIT, RECALL = 0, 1
+_units = UnitCoder()
 
 
 class Settled(NamedTuple):
@@ -42,8 +44,13 @@ def ids_of_unit(unit: tuple[Split, Unit]) -> tuple[int, tuple[bytes, bytes, byte
     return 0, (msgspec.msgpack.encode(unit[0]), unit[1].ids, loose_ids(unit[1].loose))
 
 
-def recalls(found: tuple[int, Iterable[tuple[bytes, bytes, bytes]]]) -> Iterator[tuple[Split, bytes]]:
-    """The audit IDs to leave loose, by split that must be reduced again."""
+def packed_unit(unit: tuple[Split, Unit]) -> tuple[bytes, tuple[int, bytes]]:
+    """(split, (UNIT, the unit)) as bytes: what goes through a shuffle beside recalls needs one coder for both."""
+    return msgspec.msgpack.encode(unit[0]), (UNIT, _units.encode(unit[1]))
+
+
+def recalls(found: tuple[int, Iterable[tuple[bytes, bytes, bytes]]]) -> Iterator[tuple[bytes, tuple[int, bytes]]]:
+    """(split, (RECALL, hashes)): the audit IDs to leave loose, for each split that must be reduced again."""
     units = list(found[1])
     splits = {split: at for at, split in enumerate(dict.fromkeys(split for split, _, _ in units))}
     recalled, beyond = find_recalls([(splits[split], ids) for split, ids, _ in units], [(splits[split], loose) for split, _, loose in units])
@@ -51,7 +58,7 @@ def recalls(found: tuple[int, Iterable[tuple[bytes, bytes, bytes]]]) -> Iterator
         beam.metrics.Metrics.counter("reduce", "auditIDsNotCompared").inc(beyond)
     names = list(splits)
     for at, ids in recalled.items():
-        yield msgspec.msgpack.decode(names[at], type=Split), ids
+        yield names[at], (RECALL, ids)
 
 
 class RecallSplit(beam.DoFn):
@@ -61,13 +68,16 @@ class RecallSplit(beam.DoFn):
         self._settings = settings
         self._key = key
 
-    def process(self, element: tuple[Split, dict[str, Iterable]]) -> Iterator:
+    def process(self, element: tuple[bytes, Iterable[tuple[int, bytes]]]) -> Iterator:
         """One split."""
-        split, found = element
-        recalled = list(found["recalls"])
-        units: Iterable[Unit] = found["units"]
+        encoded, found = element
+        values = list(found)
+        recalled = [value for kind, value in values if kind == RECALL]
         if recalled:
+            split = msgspec.msgpack.decode(encoded, type=Split)
             units = reduce_split(read_blocks(split, self._key), compiled(self._settings, self._key), split, recalled[0])
+        else:
+            units = map(_units.decode, [value for _, value in values])
         for unit in units:
             yield from _outputs(unit)
 
@@ -132,12 +142,14 @@ class ResolveCopies(beam.PTransform):
             units
             | "IdsOfUnit" >> beam.Map(ids_of_unit).with_output_types(tuple[int, tuple[bytes, bytes, bytes]])
             | "GatherIds" >> beam.GroupByKey()
-            | "Recalls" >> beam.FlatMap(recalls).with_output_types(tuple[Split, bytes])
+            | "Recalls" >> beam.FlatMap(recalls).with_output_types(tuple[bytes, tuple[int, bytes]])
         )
+        packed = units | "PackedUnits" >> beam.Map(packed_unit).with_output_types(tuple[bytes, tuple[int, bytes]])
         tags = ("blocks", "reads", "accounts", "loose")
         settled = (
-            {"units": units, "recalls": found}
-            | "UnitsWithRecalls" >> beam.CoGroupByKey()
+            (packed, found)
+            | "UnitsAndRecalls" >> beam.Flatten()
+            | "GatherSplits" >> beam.GroupByKey()
             | "RecallSplit" >> beam.ParDo(RecallSplit(self.settings, self.key)).with_outputs(*tags)
         )
         resolved = (
