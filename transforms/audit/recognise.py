@@ -115,20 +115,27 @@ def _without_junk(record: bytes) -> bytes:
 def _bad_text(record: bytes, at: int, found: list[Found]) -> None:
     """A list is read item by item, so that one item with bad bytes does not take the others with it."""
     try:
-        items = _items(members(record)) if record[:1] == b"{" else elements(record)
+        items: list[Raw] | None = _items(members(record)) if record[:1] == b"{" else elements(record)
     except unreadable:
+        pieces = _pieces(record, _TOP)
+        if pieces:
+            found += pieces
+            return
         items = None
+    for item in items or ():
+        _checked(bytes(item), _TOP._replace(listed=True, layers=1), found)
     if items is None:
         _lost(found, "INVALID_UTF8", f"not UTF-8 at byte {at}", record, _TOP)
-        return
-    for item in items:
-        raw = bytes(item)
-        try:
-            raw.decode()
-        except UnicodeDecodeError as error:
-            _lost(found, "INVALID_UTF8", f"not UTF-8 at byte {error.start} of the item", raw, _TOP)
-        else:
-            _record(raw, _TOP._replace(listed=True), found)
+
+
+def _checked(record: bytes, context: _Context, found: list[Found]) -> None:
+    """One record that may not be UTF-8."""
+    try:
+        record.isascii() or record.startswith(GZIP) or record.decode()
+    except UnicodeDecodeError as error:
+        _lost(found, "INVALID_UTF8", f"not UTF-8 at byte {error.start}", record, context)
+    else:
+        _record(record, context, found)
 
 
 def _record(record: bytes | Raw, context: _Context, found: list[Found]) -> None:
@@ -225,7 +232,7 @@ def _text(record: bytes, context: _Context, found: list[Found]) -> None:
         inners = unwrap_text(record)
     if inners is not None:
         _unwrapped(inners, record, context, found)
-    elif context.wraps or context.listed or _is_json(record):
+    elif context.layers or _is_json(record):
         _lost(found, "NOT_AUDIT", "text, not an audit event", record, context)
     else:
         _lost(found, "INVALID_JSON", "neither JSON nor a form of audit log", record, context)
@@ -250,16 +257,7 @@ def _unwrapped(inners: list[Inner], record: bytes, context: _Context, found: lis
         elif inner.event is not None:
             _event(found, inner.event, len(inner.record), inside)
         else:
-            _inner_record(bytes(inner.record).strip(b" \t\r\n"), inside, found)
-
-
-def _inner_record(record: bytes, context: _Context, found: list[Found]) -> None:
-    try:
-        record.isascii() or record.startswith(GZIP) or record.decode()
-    except UnicodeDecodeError as error:
-        _lost(found, "INVALID_UTF8", f"not UTF-8 at byte {error.start} of the wrapped text", record, context)
-    else:
-        _record(record, context, found)
+            _checked(bytes(inner.record).strip(b" \t\r\n"), inside, found)
 
 
 def _broken(record: bytes, error: Exception, context: _Context, found: list[Found]) -> None:
@@ -272,7 +270,7 @@ def _broken(record: bytes, error: Exception, context: _Context, found: list[Foun
         return
     where = _position(str(error))
     place = f" at byte {where[1]} of {len(record)}" if where else f", {len(record)} bytes"
-    if context.wraps:
+    if context.layers and not context.listed:
         _lost(found, "TRUNCATED", f"the wrapped text breaks off or goes wrong{place}", record, context)
     else:
         _lost(found, "INVALID_JSON", f"not JSON{place}", record, context)
@@ -287,10 +285,10 @@ def _pieces(record: bytes, context: _Context) -> list[Found] | None:
     if cut is None:
         return None
     read: list[Found] = []
-    inside = context._replace(listed=True)
+    inside = context._replace(listed=True, layers=context.layers + 1)
     for _, _, raw, code in cut.items:
         if code is None:
-            _record(raw or b"", inside, read)
+            _checked(raw or b"", inside, read)
         else:
             _lost(read, code, "the document is broken here", raw or b"", context)
     whole = all(one.event is not None or one.code == "NOT_AUDIT" for one in read)
