@@ -40,7 +40,7 @@ KEYS_LIMIT: Final = 50_000
 TEXT_LIMIT: Final = 160  # characters of a name that are shown
 OTHER: Final = "(other)"
 _CACHE_LIMIT: Final = 50_000
-_UNREDACTED: Final = frozenset({"merged", "dropped_by_rule", "dropped_by_stage"})
+_UNREDACTED: Final = frozenset({"dropped_by_rule", "dropped_by_stage"})
 _BODIES: Final = ("requestObject", "responseObject")
 SAMPLE_STEPS: Final = ("captured", "policy", "managedFields", "redaction", "merged", "folded")
 
@@ -156,6 +156,8 @@ class _SplitSurvey:
         # What redaction took from (or, in masks, added to) the events of the block at hand.
         self.taken: dict[int, int] = {}
         self._survey = survey
+        # Stages that are merged into the event that is told next.
+        self._merged: list[Event] = []
 
     def tell(self, event: Event | LooseEvent | DeadLetter, outcome: str, why: str | None) -> None:
         """The trace of the split."""
@@ -163,6 +165,8 @@ class _SplitSurvey:
             found = self.dead.setdefault(event.code, [0, 0])
             found[0] += 1
             found[1] += event.length
+        elif outcome == "merged":
+            self._merged.append(event)  # type: ignore[arg-type]
         else:
             self._event(event, outcome, why)  # type: ignore[arg-type]
 
@@ -170,12 +174,10 @@ class _SplitSurvey:
         size: int = event.size  # type: ignore[assignment]
         cut = taken = 0
         if outcome in _UNREDACTED:
+            event.moment = self._compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
             if outcome == "dropped_by_rule":
                 why = self._hidden(event)
-            else:
-                event.moment = self._compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
-            if outcome != "merged":
-                event.requestObject = event.responseObject = b""  # type: ignore[assignment]
+            event.requestObject = event.responseObject = b""  # type: ignore[assignment]
             self._redact(event)
         else:
             if event.reductions is not None:
@@ -196,21 +198,34 @@ class _SplitSurvey:
         if outcome == LOOSE:
             self.loose[event.offset, event.item] = (key, Count(1, size, size - cut - taken, request, response, cut + taken))  # type: ignore[index]
             return
-        count = self.table.get(key)
-        if count is None:
-            count = self.table[key] = Count()
-            if len(self.table) > KEYS_LIMIT:
-                self.table = bounded(self.table)
+        count = self.table.get(key) or self._counted(key)
         count.events += 1
         count.size += size
         count.left += size - cut - taken
         count.request += request
         count.response += response
         count.cut += cut + taken
+        if self._merged:
+            for stage in self._merged:
+                # Nobody has redacted these; but whom and what they name, their final event repeats.
+                self._stage((who, event.userAgent, event.verb, target, event.level, stage.stage, stage.rule, "merged", None), stage)
+            self._merged.clear()
+
+    def _stage(self, key: tuple[Any, ...], stage: Event) -> None:
+        cut = self._reductions(stage) if stage.reductions is not None else 0
+        count = self.table.get(key) or self._counted(key)
+        count.events += 1
+        count.size += stage.size  # type: ignore[operator]
+        count.left += stage.size - cut  # type: ignore[operator]
+        count.cut += cut
+
+    def _counted(self, key: tuple[Any, ...]) -> Count:
+        if len(self.table) > KEYS_LIMIT:
+            self.table = bounded(self.table)
+        return self.table.setdefault(key, Count())
 
     def _hidden(self, event: Event) -> str | None:
         """The guard that would have protected an event that a rule drops; `write` for what is no read."""
-        event.moment = self._compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
         if event.stage not in FINAL_STAGES:
             return None
         if event.verb not in FOLDABLE_VERBS:
