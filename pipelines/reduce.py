@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: nothing of this run is in the output; run it again", file=sys.stderr)
         return 130
-    except ZeroDivisionError as error:  # noqa: BLE001 - whatever fails midway, the run has not happened, and its text may hold content
+    except Exception as error:  # noqa: BLE001 - whatever fails midway, the run has not happened, and its text may hold content
         print(f"failed midway ({type(error).__name__}{_reason(error)}): nothing of this run is in the output; run it again", file=sys.stderr)
         return 1
 
