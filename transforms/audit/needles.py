@@ -37,7 +37,6 @@ _BEFORE_KEY: Final = re.compile(
 _RUN: Final = 48
 _ALPHABET: Final = bytes(0x61 if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "+/_-=") else 0x20 for byte in range(256))
 _LONG: Final = b"a" * _RUN
-_ENCODED: Final = re.compile(rb"[A-Za-z0-9+/_\-=]{48,}")
 _DIGESTS: Final = frozenset({40, 56, 64, 96, 128})  # SHA-1 and SHA-2 in hex
 _PERCENT: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
 # An escape that spells a letter, digit or underscore. Go escapes only <, > and & so.
@@ -63,7 +62,8 @@ def examine(body: bytes) -> bytes | None:
         return None
     if b"K" in body and b"AKIA" in body:
         return None
-    if _LONG in body.translate(_ALPHABET) and _encodes(body):
+    runs = body.translate(_ALPHABET)
+    if _LONG in runs and _encodes(body, runs):
         return None
     edits: dict[int, bytes] = {}
     at = body.find(b'"value"')
@@ -72,7 +72,9 @@ def examine(body: bytes) -> bytes | None:
         if after == b':"':
             start, end = body.rfind(b"{", 0, at), body.find(b"}", at) + 1
             pair = body[start:end]
-            masked = _variables[pair] if pair in _variables else _variable(pair)
+            masked = _variables.get(pair, b"")
+            if masked == b"":
+                masked = _variable(pair)
             if masked is None:
                 return None
             if masked is not pair:
@@ -85,18 +87,46 @@ def examine(body: bytes) -> bytes | None:
     for word, size, context in _CONTEXTS:
         at = low.find(word)
         while at >= 0:
-            if _speaks(low, at, word, context.match(low, at + size)):
-                return None
+            if at < _BACK or low[at - _BACK : at + _AHEAD] not in _harmless:
+                found = context.match(low, at + size)
+                if _speaks(low, at, word, found):
+                    return None
+                if at >= _BACK:
+                    _note_harmless(low, at, word, found)
             at = low.find(word, at + size)
     return _spliced(body, edits) if edits else body
+
+
+# Surroundings of a word that were found harmless, judged by these bytes alone: most words stand in the same few.
+_BACK: Final = 20
+_AHEAD: Final = 32
+_harmless: set[bytes] = set()
+
+
+def _note_harmless(low: bytes, at: int, word: bytes, found: re.Match[bytes] | None) -> None:
+    """Remember the surroundings, if nothing beyond them had a say: the string ends within, and so does what follows it."""
+    around = low[at - _BACK : at + _AHEAD]
+    if not 0 <= low.find(b'"', at, at + _AHEAD) - at <= _AHEAD - 12 or len(around) < _BACK + _AHEAD or not around.translate(None, b" \\\n\t\r") == around:
+        return
+    if word == b"secret" and low[at - 1 : at] in _MAY_BE_KIND:
+        return
+    if found is not None and found.lastindex == 2:
+        start = low.rfind(b'"', at - _BACK, at)
+        if start < at - _BACK + 8 or low[start - 8 : start].endswith((b'name":', b'key":')):
+            return
+    if len(_harmless) > 20_000:
+        _harmless.clear()
+    _harmless.add(around)
 
 
 def _speaks(low: bytes, at: int, word: bytes, found: re.Match[bytes] | None) -> bool:
     """Whether a word in its context names a credential's value."""
     before = low[at - 1 : at]
+    if before == b"/" and low[at + len(word) : at + len(word) + 2] == b"s/":  # the path of a mount
+        return False
     if word == b"key":
         return found is not None and before != b'"' and (low[at + 3 : at + 5] == b"--" or _BEFORE_KEY.search(low[max(0, at - 18) : at]) is not None)
-    if word == b"secret" and _KIND.search(low[max(0, at - 60) : at]):
+    if word == b"secret" and before in _MAY_BE_KIND and _KIND.search(low[max(0, at - 60) : at]):
         return True
     if found is None:
         return False
@@ -106,18 +136,22 @@ def _speaks(low: bytes, at: int, word: bytes, found: re.Match[bytes] | None) -> 
     return kind is None or _optional(low, at)
 
 
+_MAY_BE_KIND: Final = frozenset({b'"', b"'", b" ", b".", b":", b"=", b"\\"})
 _KIND: Final = re.compile(rb"(?:kind|@type)[\\\"'\s:=a-z0-9./]*\Z")
 
 
-def _encodes(body: bytes) -> bool:
+def _encodes(body: bytes, runs: bytes) -> bool:
     """Whether a long run may be an encoding: names and digests are in one case of letters, a continue token says where it stands."""
-    for found in _ENCODED.finditer(body):
-        run = found[0]
+    at = runs.find(_LONG)
+    while at >= 0:
+        start, end = runs.rfind(b" ", 0, at) + 1, runs.find(b" ", at)
+        run = body[start : end if end > 0 else len(body)]
         if run.islower() or run.isdigit():
             if len(run) % 2 == 0 and len(run) not in _DIGESTS and _HEX.fullmatch(run):
                 return True
-        elif body[found.start() - 12 : found.start()] != b'"continue":"':
+        elif body[start - 12 : start] != b'"continue":"':
             return True
+        at = runs.find(_LONG, start + len(run))
     return False
 
 
