@@ -92,6 +92,8 @@ class Output:
         if storage.scheme(self.path) is None:
             for left in Path(self.state).glob(ASIDE + "*"):
                 storage.delete_below(str(left))
+            for left in Path(self.state).glob("*.new"):
+                left.unlink()
 
     def key(self, given: bytes | None) -> bytes:
         """The key: the one given, else the output's own, made at first. Raises OutputError where it is not the ledger's."""
