@@ -6,7 +6,7 @@ by type; whatever has structure stays the JSON it came as (`bytes`) until a step
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -32,11 +32,12 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=OURS):
     `b"null"`. JSON fields start as `msgspec.Raw` and may be replaced by `bytes`; read them with `bytes(field)`.
     """
 
-    kind: Text = UNSET
-    apiVersion: Text = UNSET
-    level: Text = UNSET
+    # The decoder knows the usual words and makes no new string for them; other words take the slow path (`recognise`).
+    kind: Literal["Event"] | UnsetType = UNSET
+    apiVersion: Literal["audit.k8s.io/v1"] | UnsetType = UNSET
+    level: Literal["None", "Metadata", "Request", "RequestResponse"] | UnsetType = UNSET
     auditID: Text = UNSET
-    stage: Text = UNSET
+    stage: Literal["RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"] | UnsetType = UNSET
     requestURI: Text = UNSET
     verb: Text = UNSET
     user: Raw = ABSENT

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Final
 import zstandard
 
 from transforms.audit.account import Account
-from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, RawBlock, Split
+from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, PIECE_SIZE, RawBlock, Split
 from transforms.audit.documents import DocumentCutter, looks_like_document
 from transforms.connectors.storage import opened
 
@@ -60,7 +60,7 @@ def read_blocks(split: Split, key: bytes, block_size: int = BLOCK_SIZE) -> Itera
         if split.start == 0 and looks_like_document(head, len(head) < HEAD):
             yield from _documents(split, reader, key, block_size)
         else:
-            yield from _lines(split, reader, key, block_size)
+            yield from _last_marked(split, _lines(split, reader, key, block_size), key)
 
 
 def _skip(stream: IO[bytes], file: IO[bytes], start: int) -> None:
@@ -117,45 +117,47 @@ class _Stream:
 def _lines(split: Split, reader: _Stream, key: bytes, block_size: int) -> Iterator[RawBlock]:
     at = split.start
     carry = b""
-    pending: RawBlock | None = None  # held back so that the last block can be marked
-    while True:
-        chunk = reader.read(block_size)
-        if not chunk:
-            break
+    while chunk := reader.read(block_size):
         if len(carry) + len(chunk) > LINE_LIMIT and b"\n" not in chunk:
             mac, length, carry = _overlong(reader, carry + chunk, key, block_size)
             account = Account(split.file, at, at + length, size=length, mac=mac)
-            if pending is not None:
-                yield pending
-            pending = RawBlock(split, account, at, b"", items=[(at, 0, None, "LINE_TOO_LONG")])
+            yield RawBlock(split, account, at, b"", items=[(at, 0, None, "LINE_TOO_LONG")])
             at += length
             continue
         data = carry + chunk if carry else chunk
         cut = data.rfind(b"\n") + 1
         carry = data[cut:]
         if cut:
-            if pending is not None:
-                yield pending
-            pending = _block(split, at, data[:cut], key)
+            yield from _pieces(split, at, data[:cut], key)
             at += cut
     if carry:
-        if pending is not None:
-            yield pending
-        pending = _block(split, at, carry, key, unterminated=True)
+        yield from _pieces(split, at, carry, key, unterminated=True)
         at += len(carry)
     if reader.broken:
-        if pending is not None:
-            yield pending
-        pending = RawBlock(split, Account(split.file, at, at, mac=hmac.digest(key, b"", "sha256")), at, b"", items=[(at, 0, None, "BROKEN_STREAM")])
-    if pending is None:
-        pending = _block(split, at, b"", key)
-    pending.last = True
-    yield pending
+        account = Account(split.file, at, at, mac=hmac.digest(key, b"", "sha256"))
+        yield RawBlock(split, account, at, b"", items=[(at, 0, None, "BROKEN_STREAM")])
 
 
-def _block(split: Split, at: int, data: bytes, key: bytes, *, unterminated: bool = False) -> RawBlock:
+def _pieces(split: Split, at: int, data: bytes, key: bytes, *, unterminated: bool = False) -> Iterator[RawBlock]:
+    """One range, in pieces of whole lines that share its account."""
     account = Account(split.file, at, at + len(data), size=len(data), mac=hmac.digest(key, data, "sha256"))
-    return RawBlock(split, account, at, data, unterminated=unterminated)
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", min(start + PIECE_SIZE, len(data))) + 1 or len(data)
+        yield RawBlock(split, account, at + start, data[start:end], unterminated=unterminated)
+        start = end
+
+
+def _last_marked(split: Split, blocks: Iterator[RawBlock], key: bytes) -> Iterator[RawBlock]:
+    held: RawBlock | None = None
+    for block in blocks:
+        if held is not None:
+            yield held
+        held = block
+    if held is None:  # an empty file is a range too
+        held = RawBlock(split, Account(split.file, split.start, split.start, mac=hmac.digest(key, b"", "sha256")), split.start, b"")
+    held.last = True
+    yield held
 
 
 def _overlong(reader: _Stream, data: bytes, key: bytes, block_size: int) -> tuple[bytes, int, bytes]:
