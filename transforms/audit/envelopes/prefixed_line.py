@@ -6,21 +6,20 @@ pkg/kubelet/kuberuntime/logs), which the joiner puts together: a fragment that c
 
 from __future__ import annotations
 
-from re import DOTALL
 from re import compile as pattern
 from typing import Final
 
 from transforms.audit.envelopes.inner import Inner
 
-_line: Final = pattern(rb"\d{4}-\d\d-\d\dT[0-9:.,]+(?:Z|[+-]\d\d:?\d\d) +(?:(?:stdout|stderr) ([FP])(?::\S*)? ?)?(?=[\s{\[\"A-Za-z0-9]|\Z)", DOTALL).match
+_prefix: Final = pattern(rb"\d{4}-\d\d-\d\dT[0-9:.,]+(?:Z|[+-]\d\d:?\d\d) +(?:(?:stdout|stderr) ([FP])(?::\S*)?(?: |\Z))?").match
 
 
 def unwrap_text(record: bytes) -> list[Inner] | None:
     """What follows the prefix."""
-    prefix = _line(record)
+    prefix = _prefix(record)
     if prefix is None:
         return None
-    rest = record[prefix.end() :]
     if prefix[1] == b"P":
         return [Inner(record, code="INCOMPLETE_RECORD", message="a fragment of a line, the rest is missing")]
-    return [Inner(rest)] if prefix[1] or rest[:1] in {b"{", b"["} else None
+    rest = record[prefix.end() :]
+    return [Inner(rest)] if rest else []  # a blank line

@@ -14,6 +14,8 @@ UNPACKED_LIMIT: Final = 64 << 20
 GZIP: Final = b"\x1f\x8b"
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 _base64: Final = pattern(rb"[A-Za-z0-9+/_-]{16,}={0,2}").fullmatch
+# Anything else that happens to be base64 is a word.
+_plausible: Final = pattern(rb"\s*(?:[{\[\"]|\d{4}-\d\d-\d\dT|[A-Za-z0-9+/_-]{16,}={0,2}\s*\Z)").match
 _wrapped_lines: Final = b"\r\n"
 
 
@@ -28,13 +30,15 @@ def unpacked(data: bytes) -> bytes:
     while data.startswith(GZIP):
         inflate = zlib.decompressobj(_GZIP_WINDOW)
         try:
-            part = inflate.decompress(data, left)
+            part = inflate.decompress(data, left + 1)  # of 0, zlib would take as much as there is
         except zlib.error as error:
             raise Unpackable("gzip data that cannot be read") from error
         parts.append(part)
         left -= len(part)
+        if left < 0:
+            raise Unpackable("gzip data that unpack to too much")
         if not inflate.eof:
-            raise Unpackable("gzip data that unpack to too much" if left <= 0 else "gzip data that break off")
+            raise Unpackable("gzip data that break off")
         data = inflate.unused_data.lstrip(b"\0")
     return b"".join(parts) if parts else data
 
@@ -73,4 +77,4 @@ def unwrap_text(record: bytes) -> list[Inner] | None:
     except Unpackable as error:
         # Only what starts as base64 of gzip does is surely meant to be.
         return [Inner(record, code="BROKEN_ENCODING", message=str(error))] if record.startswith(b"H4sI") else None
-    return [Inner(inside, encoding=True)] if inside.lstrip()[:1] in {b"{", b"["} else None
+    return [Inner(inside, encoding=True)] if _plausible(inside) else None
