@@ -154,8 +154,8 @@ def _reads(live: dict[Key, Count]) -> Iterable[Suggestion]:
         why = "A part of Kubernetes at its daily work; who steals its credentials reads these unseen."
         if not system:
             why = "A person's or a workload's reads: the first trace of a stolen credential. Folded reads cost little; consider keeping them."
-        whom = "the nodes" if field == "userGroups" else name
-        yield _dropping(f"Drop what {whom} reads", yaml, found, LOW if system else MEDIUM, why)
+        title = "Drop what the nodes read" if field == "userGroups" else f"Drop what {name} reads"
+        yield _dropping(title, yaml, found, LOW if system else MEDIUM, why)
 
 
 def _leases(live: dict[Key, Count]) -> Iterable[Suggestion]:
@@ -188,7 +188,7 @@ def _read_bodies(live: dict[Key, Count]) -> Iterable[Suggestion]:
         yaml = _rule("Metadata", verbs=list(READS))
         why = "Who read what stays; what the answer held is gone, which matters when an object was deleted since."
         more = sum(each.request + each.response for key, each in live.items() if key.verb in FOLDABLE_VERBS and key.outcome == "kept")
-        yield Suggestion("Keep no bodies of reads", yaml, count.events, count.request + count.response + count.cut, more, MEDIUM, why)
+        yield Suggestion("Keep no bodies of reads", yaml, count.events, count.bodies, more, MEDIUM, why)
 
 
 def _event_bodies(live: dict[Key, Count]) -> Iterable[Suggestion]:
@@ -200,7 +200,7 @@ def _event_bodies(live: dict[Key, Count]) -> Iterable[Suggestion]:
         yaml = _rule("Metadata", verbs=["create", "patch", "update", "delete", "deletecollection"], resources=[("", ["events"]), ("events.k8s.io", ["events"])])
         why = "Kubernetes' Events are notes of its components and have their own store; that one was written stays on record."
         bodies_left = count.request + count.response
-        yield Suggestion("Keep no bodies of Events", yaml, count.events, bodies_left + count.cut, bodies_left, LOW, why)
+        yield Suggestion("Keep no bodies of Events", yaml, count.events, count.bodies, bodies_left, LOW, why)
 
 
 def _responses(live: dict[Key, Count]) -> Iterable[Suggestion]:
@@ -211,12 +211,12 @@ def _responses(live: dict[Key, Count]) -> Iterable[Suggestion]:
         write = key.verb in ("create", "update", "patch") and key.level == "RequestResponse" and key.outcome == "kept"
         return key.target if write and _nameable(key.target) and key.target not in skipped else None
 
-    sums = sorted(_sums(live, wanted).items(), key=lambda item: (-item[1].count.response, item[0]))
+    sums = sorted(_sums(live, wanted).items(), key=lambda item: (-item[1].count.response - item[1].count.response_cut, item[0]))
     for target, found in sums[:RESOURCES]:
-        saves = found.count.response
+        saves = found.count.response + found.count.response_cut
         yaml = _rule("Request", verbs=["create", "patch", "update"], resources=_resources([target]))
         why = "The request says what was asked for; defaults and what admission changed are only in the response."
-        yield Suggestion(f"Keep no responses to writes of {target}", yaml, found.count.events, saves, saves, LOW, why)
+        yield Suggestion(f"Keep no responses to writes of {target}", yaml, found.count.events, saves, found.count.response, LOW, why)
 
 
 def _early(live: dict[Key, Count]) -> Iterable[Suggestion]:

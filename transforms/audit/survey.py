@@ -41,8 +41,10 @@ TEXT_LIMIT: Final = 160  # characters of a name that are shown
 OTHER: Final = "(other)"
 _CACHE_LIMIT: Final = 50_000
 _UNREDACTED: Final = frozenset({"dropped_by_rule", "dropped_by_stage"})
-_BODIES: Final = ("requestObject", "responseObject")
-SAMPLE_STEPS: Final = ("captured", "policy", "managedFields", "redaction", "merged", "folded")
+# Reductions whose bytes are exactly what the event lost; what redaction takes is measured, for it leaves masks.
+_MEASURED: Final = frozenset({"managedFields", "level"})
+_Lengths = tuple[int, int, int]
+_NOTHING: Final = (0, 0, 0)
 
 
 class Who(NamedTuple):
@@ -86,7 +88,9 @@ class Count(msgspec.Struct, gc=False):
     left: int = 0
     request: int = 0  # of `left`: requestObject
     response: int = 0  # of `left`: responseObject
-    cut: int = 0  # taken from bodies
+    cut: int = 0  # taken by level, managedFields and redaction
+    request_cut: int = 0  # of `cut`: from requestObject
+    response_cut: int = 0  # of `cut`: from responseObject
 
     def add(self, other: Count) -> None:
         """Add another's sums."""
@@ -96,6 +100,13 @@ class Count(msgspec.Struct, gc=False):
         self.request += other.request
         self.response += other.response
         self.cut += other.cut
+        self.request_cut += other.request_cut
+        self.response_cut += other.response_cut
+
+    @property
+    def bodies(self) -> int:
+        """Bytes of both bodies as they were captured."""
+        return self.request + self.response + self.request_cut + self.response_cut
 
 
 class Surveyed(msgspec.Struct):
@@ -153,8 +164,8 @@ class _SplitSurvey:
         self._users = survey.users
         self._targets = survey.targets
         self._file = split.file
-        # What redaction took from (or, in masks, added to) the events of the block at hand.
-        self.taken: dict[int, int] = {}
+        # Lengths before redaction of the events of the block at hand that it changed.
+        self.before: dict[int, _Lengths] = {}
         self._survey = survey
         # Stages that are merged into the event that is told next.
         self._merged: list[Event] = []
@@ -172,7 +183,7 @@ class _SplitSurvey:
 
     def _event(self, event: Event, outcome: str, why: str | None) -> None:
         size: int = event.size  # type: ignore[assignment]
-        cut = taken = 0
+        cut, in_request, in_response = _NOTHING
         if outcome in _UNREDACTED:
             event.moment = self._compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
             if outcome == "dropped_by_rule":
@@ -181,8 +192,10 @@ class _SplitSurvey:
             self._redact(event)
         else:
             if event.reductions is not None:
-                cut = self._reductions(event)
-            taken = self.taken.get(id(event), 0) if self.taken else 0
+                cut, in_request, in_response = self._reductions(event)
+            if self.before and id(event) in self.before:
+                was, now = self.before[id(event)], _lengths(event)
+                cut, in_request, in_response = cut + was[0] - now[0], in_request + was[1] - now[1], in_response + was[2] - now[2]
         moment = event.moment
         if moment is not None:
             if self.first is None or moment < self.first:
@@ -196,15 +209,19 @@ class _SplitSurvey:
         key = (who, event.userAgent, event.verb, target, event.level, event.stage, event.rule, outcome, why)
         request, response = len(event.requestObject), len(event.responseObject)  # type: ignore[arg-type]
         if outcome == LOOSE:
-            self.loose[event.offset, event.item] = (key, Count(1, size, size - cut - taken, request, response, cut + taken))  # type: ignore[index]
+            count = Count(1, size, size - cut, request, response, cut, in_request, in_response)
+            self.loose[event.offset, event.item] = (key, count)  # type: ignore[index]
             return
         count = self.table.get(key) or self._counted(key)
         count.events += 1
         count.size += size
-        count.left += size - cut - taken
+        count.left += size - cut
         count.request += request
         count.response += response
-        count.cut += cut + taken
+        if cut:
+            count.cut += cut
+            count.request_cut += in_request
+            count.response_cut += in_response
         if self._merged:
             for stage in self._merged:
                 # Nobody has redacted these; but whom and what they name, their final event repeats.
@@ -212,7 +229,7 @@ class _SplitSurvey:
             self._merged.clear()
 
     def _stage(self, key: tuple[Any, ...], stage: Event) -> None:
-        cut = self._reductions(stage) if stage.reductions is not None else 0
+        cut = self._reductions(stage)[0] if stage.reductions is not None else 0
         count = self.table.get(key) or self._counted(key)
         count.events += 1
         count.size += stage.size  # type: ignore[operator]
@@ -232,21 +249,24 @@ class _SplitSurvey:
             return "write"
         return self._compiled.read_guard.classify(event)[2]
 
-    def _reductions(self, event: Event) -> int:
-        """Count the event's reductions; bytes that are gone from it by policy and managedFields."""
-        gone = 0
+    def _reductions(self, event: Event) -> _Lengths:
+        """Count the event's reductions; bytes that policy and managedFields took: of all, of requestObject, of responseObject."""
+        gone = in_request = in_response = 0
         for kind, path, times, size in event.reductions:  # type: ignore[attr-defined]
             found = self.cuts.get((kind, path))
             if found is None:
-                found = self.cuts[kind, path if len(self.cuts) < _CACHE_LIMIT else OTHER] = [0, 0]
+                found = self.cuts.setdefault((kind, path if len(self.cuts) < _CACHE_LIMIT else OTHER), [0, 0])
             found[0] += times
             found[1] += size
-            if kind == "managedFields":
+            if kind in _MEASURED:
                 gone += size
-            elif kind == "level":
-                gone += size
-                self.level_cuts[event.rule] += size
-        return gone
+                if path.startswith("/responseObject"):
+                    in_response += size
+                elif path.startswith("/requestObject"):
+                    in_request += size
+                if kind == "level":
+                    self.level_cuts[event.rule] += size
+        return gone, in_request, in_response
 
     def _who(self, raw: bytes) -> Who:
         try:
@@ -328,10 +348,11 @@ class Survey:
             if not compiled.settings.keep_managed_fields:
                 strip_block(parsed)
             events = [*parsed.events, *[each[0] for each in parsed.loose]]
-            before = list(map(_length, events))
+            before = list(map(_lengths, events))
             redact_block(compiled, parsed)
-            after = list(map(_length, events))
-            found.taken = {} if before == after else {id(event): was - now for event, was, now in zip(events, before, after, strict=True) if was != now}
+            after = list(map(_lengths, events))
+            changed = zip(events, before, after, strict=True)
+            found.before = {} if before == after else {id(event): was for event, was, now in changed if was != now}
             unit = settler.feed(parsed)
             if unit is not None:
                 found.stored += sum(len(packed.packed) for packed in unit.blocks)
@@ -408,10 +429,11 @@ class Survey:
         )
 
 
-def _length(event: Event) -> int:
-    """Bytes of what redaction may change."""
-    length = len(event.requestObject) + len(event.responseObject) + len(event.responseStatus) + len(event.annotations) + len(event.objectRef)  # type: ignore[arg-type]
-    return length + (len(event.requestURI) if event.requestURI is not UNSET else 0)  # type: ignore[arg-type]
+def _lengths(event: Event) -> _Lengths:
+    """Bytes of what redaction may change: of all, of requestObject, of responseObject."""
+    request, response, uri = len(event.requestObject), len(event.responseObject), event.requestURI
+    length = request + response + len(event.responseStatus) + len(event.annotations) + len(event.objectRef)
+    return length + len(uri) if isinstance(uri, str) else length, request, response
 
 
 _PARTS: Final = Event.__struct_fields__[:19]  # the fields that come from input
