@@ -113,7 +113,7 @@ def _tables(report: dict[str, Any]) -> list[str]:
         lines += [f"  {printable(row['name']):<44}{row['events']:>12,}{size_text(row['jsonBytes']):>12}{size_text(row['keptBytes']):>12}" for row in rows[:TOP]]
     lines += ["", "top talkers"]
     for row in report["topTalkers"][:TOP]:
-        who = f"{printable(row['user'], 40)} {row['verb']} {printable(row['resource'], 40)}"
+        who = f"{printable(row['user'], 40)} {printable(row['verb'], 20)} {printable(row['resource'], 40)}"
         lines.append(f"  {size_text(row['jsonBytes']):>10} in {row['events']:,} events: {who} ({printable(row['userAgent'], 40)})")
     return lines
 

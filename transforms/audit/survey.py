@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from transforms.audit import avro
-from transforms.audit.account import Account, total
+from transforms.audit.account import Account, sum_accounts, total
 from transforms.audit.apply_policy import apply_policy
 from transforms.audit.block import DeadLetter
 from transforms.audit.event import ABSENT, EARLY_STAGES, FINAL_STAGES, Event, text
@@ -22,7 +22,7 @@ from transforms.audit.merge_stages import StageMerger
 from transforms.audit.parse_events import parse_events
 from transforms.audit.parts import micros
 from transforms.audit.read_summary import merge_rows
-from transforms.audit.reduce_all import reduce_splits, sum_accounts
+from transforms.audit.reduce_all import reduce_splits
 from transforms.audit.reduce_split import redact_block, strip_block
 from transforms.audit.resolve_copies import LooseEvent
 from transforms.audit.settle_events import LOOSE, EventSettler, Unit
