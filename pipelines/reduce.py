@@ -82,13 +82,21 @@ def beam_options(rest: Sequence[str], problems: list[str]) -> PipelineOptions:
     try:
         parsed = PipelineOptions(list(rest))
         unknown = parsed.get_all_options(retain_unknown_options=True).keys() - parsed.get_all_options().keys()
-        strays = [flag for flag in rest if not flag.startswith("-")] if not unknown else []
+        strays = [word for at, word in enumerate(rest) if not word.startswith("-") and not unknown and _stray(rest, at, parsed)]
     except SystemExit:
         problems.append(f"not understood: {' '.join(rest)}")
         return PipelineOptions([])
     problems += [f"unknown flag --{name} (see --help)" for name in sorted(unknown)]
-    del strays
+    problems += [f"not understood: {word} (an input is given as --input {word})" for word in strays]
     return parsed
+
+
+def _stray(rest: Sequence[str], at: int, parsed: PipelineOptions) -> bool:
+    """Whether a word belongs to no flag: Beam drops such words, so without it all options stay the same."""
+    try:
+        return PipelineOptions([*rest[:at], *rest[at + 1 :]]).get_all_options() == parsed.get_all_options()
+    except SystemExit:
+        return False
 
 
 def local_options(parsed: PipelineOptions, planned: Plan) -> None:
