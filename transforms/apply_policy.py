@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from transforms.audit.apply_policy import apply_policy
+from transforms.audit.apply_policy import apply_policy, copied
 from transforms.audit.block import EventBlock
 from transforms.audit.settings import Settings
 from transforms.elements import compiled
@@ -16,13 +16,15 @@ from transforms.elements import compiled
 class ApplyPolicyToBlock(beam.DoFn):
     """`apply_policy` on each block."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shared: bool) -> None:
         self._settings = settings
+        self._shared = shared
 
     def process(self, block: EventBlock) -> Iterator[EventBlock]:
         """One block."""
-        apply_policy(compiled(self._settings, b"").policy, block)
-        yield block
+        mine = copied(block) if self._shared else block
+        apply_policy(compiled(self._settings, b"").policy, mine)
+        yield mine
 
 
 @dataclass
@@ -31,10 +33,12 @@ class ApplyPolicy(beam.PTransform):
 
     Attributes:
       settings: hold the policy.
+      shared: other consumers take the same blocks, so this one works on copies.
     """
 
     settings: Settings
+    shared: bool = False
 
     def expand(self, blocks: beam.PCollection[EventBlock]) -> beam.PCollection[EventBlock]:
         """One step, block by block."""
-        return blocks | "ApplyPolicy" >> beam.ParDo(ApplyPolicyToBlock(self.settings)).with_output_types(EventBlock)
+        return blocks | "ApplyPolicy" >> beam.ParDo(ApplyPolicyToBlock(self.settings, self.shared)).with_output_types(EventBlock)

@@ -10,7 +10,7 @@ import msgspec
 from apache_beam.metrics import Metrics
 
 from transforms.audit.account import Account
-from transforms.audit.reduce_all import sum_accounts
+from transforms.audit.account import sum_accounts
 from transforms.connectors import storage
 from transforms.connectors.avro_files import OutputFile
 

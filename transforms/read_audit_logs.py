@@ -28,14 +28,9 @@ class ReadBlocks(beam.DoFn):
 
     def process(self, split: Split) -> Iterator[RawBlock]:
         """Read one split."""
-        account, seen = None, 0
         for block in read_blocks(split, self._key):
             yield block
-            if block.account is not account:  # several blocks may share the account of one range
-                account, seen = block.account, 0
-            size = len(block.data) or sum(len(raw or b"") for _, _, raw, _ in block.items or ())
-            self._progress.add(size, account.events - seen)
-            seen = account.events
+            self._progress.add(block.account.size, block.account.events)
 
     def teardown(self) -> None:
         """Close the progress file."""

@@ -14,20 +14,26 @@ from transforms.audit.reduce_split import strip_block
 class StripBlock(beam.DoFn):
     """`strip_managed_fields` on each event of a block."""
 
-    def __init__(self, ) -> None:
-        super().__init__()
+    def __init__(self, keep: bool) -> None:
+        self._keep = keep
 
     def process(self, block: EventBlock) -> Iterator[EventBlock]:
         """One block."""
-        strip_block(block)
+        strip_block(block, keep=self._keep)
         yield block
 
 
 @dataclass
 class StripManagedFields(beam.PTransform):
-    """Take managedFields out of objects, list items, Table rows and wherever else they hide."""
+    """Take managedFields out of objects, list items, Table rows and wherever else they hide.
+
+    Attributes:
+      keep: only where the policy omits them.
+    """
+
+    keep: bool = False
 
 
     def expand(self, blocks: beam.PCollection[EventBlock]) -> beam.PCollection[EventBlock]:
         """One step, block by block."""
-        return blocks | "StripManagedFields" >> beam.ParDo(StripBlock()).with_output_types(EventBlock)
+        return blocks | "StripManagedFields" >> beam.ParDo(StripBlock(self.keep)).with_output_types(EventBlock)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # In the order of precedence: the first that applies is the event's one outcome.
 OUTCOMES: Final = ("dead_letter", "dropped_by_rule", "dropped_by_stage", "duplicate", "merged", "folded", "kept")
@@ -71,3 +74,15 @@ def total(accounts: list[Account]) -> Account:
     out.end = 0
     out.mac = b""
     return out
+
+
+def sum_accounts(accounts: Iterable[Account]) -> list[Account]:
+    """Partial accounts added up by range, in order."""
+    ranges: dict[tuple[int, int], Account] = {}
+    for account in accounts:
+        found = ranges.get((account.file, account.start))
+        if found is None:
+            ranges[account.file, account.start] = account
+        else:
+            found.add(account)
+    return [ranges[at] for at in sorted(ranges)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from transforms.audit.block import EventBlock
 from transforms.audit.event import text
 from transforms.audit.policy import apply_policy as apply_to_event
 
@@ -11,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from transforms.audit.account import Account
-    from transforms.audit.block import EventBlock
     from transforms.audit.policy import Policy
 
 
@@ -27,6 +28,8 @@ def apply_policy(policy: Policy | None, block: EventBlock, trace: Callable[[Any,
         if drops is None:
             if "ResponseComplete" in decision.omit_stages:
                 event.completes = False  # type: ignore[assignment]
+            if decision.omit_managed_fields:
+                event.strips = True  # type: ignore[assignment]
             left.append(event)
             continue
         account: Account = event.account  # type: ignore[assignment]
@@ -37,3 +40,17 @@ def apply_policy(policy: Policy | None, block: EventBlock, trace: Callable[[Any,
         if trace:
             trace(event, f"dropped_by_{drops}", None)
     block.events = left
+
+
+def copied(block: EventBlock) -> EventBlock:
+    """The block for one of several consumers: its events and account are its own, what they hold is shared and never changed."""
+    account = copy(block.account)
+    account.dropped_by_rule = dict(account.dropped_by_rule)
+    account.dead_lettered = dict(account.dead_lettered)
+    events = [copy(event) for event in block.events]
+    for event in events:
+        event.account = account  # type: ignore[assignment]
+        event.unknown = dict(event.unknown) if event.unknown else None  # type: ignore[assignment]
+        event.flags = list(event.flags) if event.flags else None  # type: ignore[assignment]
+        event.reductions = list(event.reductions) if event.reductions else None  # type: ignore[assignment]
+    return EventBlock(block.split, account, events, list(block.dead_letters), block.last)

@@ -21,7 +21,7 @@ ABSENT: Final = Raw()
 # Names under which no field of an input event arrives.
 OURS: Final = {
     name: f"our {name}"
-    for name in ("reductions", "flags", "unknown", "cluster", "account", "offset", "item", "size", "rule", "merged", "completes", "moment")
+    for name in ("reductions", "flags", "unknown", "cluster", "account", "offset", "item", "size", "rule", "merged", "completes", "strips", "moment")
 }
 
 
@@ -64,6 +64,7 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=OURS):
     rule: None = None  # int: index of the policy rule that matched
     merged: None = None  # list[Event]: earlier stages that this final event repeats
     completes: None = None  # False where the policy omits the request's final stage
+    strips: None = None  # True where the policy omits managedFields
     moment: None = None  # int: stageTimestamp in microseconds since the epoch
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from transforms.audit.account import Account
+from transforms.audit.account import Account, sum_accounts
 from transforms.audit.audit_ids import find_recalls, hash_ids
 from transforms.audit.avro_blocks import AvroBlock
 from transforms.audit.read_summary import ReadSummary, merge_rows
@@ -86,15 +86,3 @@ def loose_ids(events: Iterable[LooseEvent]) -> bytes:
         if event.audit_id is not None:
             by_cluster.setdefault(event.cluster, set()).add(event.audit_id)
     return b"".join(hash_ids(cluster, sorted(audit_ids)).tobytes() for cluster, audit_ids in by_cluster.items())
-
-
-def sum_accounts(accounts: Iterable[Account]) -> list[Account]:
-    """Partial accounts added up by range, in order."""
-    ranges: dict[tuple[int, int], Account] = {}
-    for account in accounts:
-        found = ranges.get((account.file, account.start))
-        if found is None:
-            ranges[account.file, account.start] = account
-        else:
-            found.add(account)
-    return [ranges[at] for at in sorted(ranges)]

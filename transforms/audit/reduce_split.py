@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from transforms.audit.settings import Compiled
 
 
-def strip_block(block: EventBlock) -> None:
-    """Take managedFields out of a block's events."""
+def strip_block(block: EventBlock, *, keep: bool = False) -> None:
+    """Take managedFields out of a block's events; with `keep` only where the policy omits them."""
     for event in block.events:
-        strip_managed_fields(event)
+        if not keep or event.strips:
+            strip_managed_fields(event)
     for event, *_ in block.loose:
-        strip_managed_fields(event)
+        if not keep or event.strips:
+            strip_managed_fields(event)
 
 
 def redact_block(compiled: Compiled, block: EventBlock) -> None:
@@ -48,8 +50,7 @@ def reduce_split(
         parsed = parse_events(block, compiled.key)
         apply_policy(compiled.policy, parsed, trace)
         merger.feed(parsed)
-        if not compiled.settings.keep_managed_fields:
-            strip_block(parsed)
+        strip_block(parsed, keep=compiled.settings.keep_managed_fields)
         redact_block(compiled, parsed)
         unit = settler.feed(parsed)
         if unit is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from transforms.audit.aggregate_reads import WINDOW, ReadGuard
+from transforms.audit.catalogue import load_catalogue
 from transforms.audit.guards import load_guards
 from transforms.audit.policy import Policy, load_policy
 from transforms.audit.redaction import Redactor
@@ -58,8 +59,8 @@ class Compiled:
     def redactor(self) -> Redactor:
         """The redactor with the run's rules."""
         settings = self.settings
-        options: dict[str, Any] = {"exec_args": settings.exec_args, "strip_bulk": settings.strip_bulk, "hash_key": self.key}
-        return Redactor(**options)
+        rules = None if settings.redaction_rules is None else load_catalogue(settings.redaction_rules.encode())
+        return Redactor(exec_args=settings.exec_args, rules=rules, hash_key=self.key or None, strip_bulk=settings.strip_bulk)
 
     @cached_property
     def read_guard(self) -> ReadGuard:

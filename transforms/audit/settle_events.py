@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from transforms.audit import avro
-from transforms.audit.account import Account
+from transforms.audit.account import Account, sum_accounts
 from transforms.audit.aggregate_reads import Reads, addresses
 from transforms.audit.audit_ids import hash_groups
 from transforms.audit.block import DEFAULT_CLUSTER, DeadLetter, EventBlock, Split
@@ -57,14 +57,14 @@ class EventSettler:
         self._uri = avro.string(split.uri)
         self._builder = BlockBuilder(split.file, split.start)
         self._reads = Reads(compiled.settings.window)
-        self._accounts: dict[int, Account] = {}
+        self._accounts: list[Account] = []
         self._trace = trace
         self._ids: list[bytes] = []
         self._loose: list[LooseEvent] = []
 
     def feed(self, block: EventBlock) -> Unit | None:
         """Take over a block: what of the split is ready, if that is worth sending; at its end all there is."""
-        self._accounts[block.account.start] = block.account
+        self._accounts.append(block.account)
         for letter in block.dead_letters:
             self._builder.add("dead_letters", UNKNOWN_HOUR, NO_OBJECT, encode_dead_letter(letter, self._uri))
             if self._trace:
@@ -149,7 +149,7 @@ class EventSettler:
         if not (last or blocks or many):
             return None
         reads = self._reads.flush(self._split.file, self._record) if last or many else {}
-        unit = Unit(blocks, reads, self._loose, list(self._accounts.values()) if last else [], b"".join(self._ids))
+        unit = Unit(blocks, reads, self._loose, sum_accounts(self._accounts) if last else [], b"".join(self._ids))
         self._ids, self._loose = [], []
         return unit
 

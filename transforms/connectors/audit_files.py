@@ -139,11 +139,12 @@ def _lines(split: Split, reader: _Stream, key: bytes, block_size: int) -> Iterat
 
 
 def _pieces(split: Split, at: int, data: bytes, key: bytes, *, unterminated: bool = False) -> Iterator[RawBlock]:
-    """One range, in pieces of whole lines that share its account."""
-    account = Account(split.file, at, at + len(data), size=len(data), mac=hmac.digest(key, data, "sha256"))
+    """One range, in pieces of whole lines; each has a partial account of it, the first one the MAC."""
+    mac = hmac.digest(key, data, "sha256")
     start = 0
     while start < len(data):
         end = data.find(b"\n", min(start + PIECE_SIZE, len(data))) + 1 or len(data)
+        account = Account(split.file, at, at + len(data), size=end - start, mac=mac if start == 0 else b"")
         yield RawBlock(split, account, at + start, data[start:end], unterminated=unterminated)
         start = end
 
@@ -175,19 +176,19 @@ def _overlong(reader: _Stream, data: bytes, key: bytes, block_size: int) -> tupl
 
 
 def _documents(split: Split, reader: _Stream, key: bytes, block_size: int) -> Iterator[RawBlock]:
-    """One range, whole documents: the account goes with every block, its end and MAC are known with the last."""
-    account = Account(split.file, split.start)
+    """One range, whole documents; its end and MAC come with the last of the partial accounts."""
     mac = hmac.new(key, digestmod="sha256")
     cutter = DocumentCutter()
+    size = counted = 0
     while chunk := reader.read(block_size):
         mac.update(chunk)
-        account.size += len(chunk)
+        size += len(chunk)
         items = [(split.start + item.offset, item.index, item.raw, item.code) for item in cutter.feed(chunk)]
         if items:
-            yield RawBlock(split, account, split.start, b"", items=items)
+            yield RawBlock(split, Account(split.file, split.start, size=size - counted), split.start, b"", items=items)
+            counted = size
     items = [(split.start + item.offset, item.index, item.raw, item.code) for item in cutter.close()]
     if reader.broken:
-        items.append((split.start + account.size, 0, None, "BROKEN_STREAM"))
-    account.end = split.start + account.size
-    account.mac = mac.digest()
+        items.append((split.start + size, 0, None, "BROKEN_STREAM"))
+    account = Account(split.file, split.start, split.start + size, size=size - counted, mac=mac.digest())
     yield RawBlock(split, account, split.start, b"", items=items, last=True)
