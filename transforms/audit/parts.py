@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw
 
 from transforms.audit import avro
 from transforms.audit.event import Event, Text
-from transforms.audit.json_pointer import escape_pointer
+from transforms.audit.pointer_tokens import escape_pointer
 from transforms.audit.members import members
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from transforms.audit.documents import cut_document
 from transforms.audit.envelopes import Inner, unwrap, unwrap_text
 from transforms.audit.envelopes.unpack import GZIP
 from transforms.audit.event import ABSENT, LEVELS, STAGES, Event, flag
-from transforms.audit.json_pointer import escape_pointer
+from transforms.audit.pointer_tokens import escape_pointer
 from transforms.audit.members import Members, compact, elements, members, string, unreadable
 
 MAX_WRAPS: Final = 4
@@ -38,6 +38,7 @@ CODES: Final[dict[str, str]] = {
 }
 """Every code of a dead letter, with what it says."""
 
+
 class EventList(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A list of events as the webhook backend posts it (kubernetes/apiserver `pkg/apis/audit/v1/types.go`)."""
 
@@ -51,9 +52,7 @@ _decode: Final = msgspec.json.Decoder(Event).decode
 _decode_list: Final = msgspec.json.Decoder(EventList).decode
 _LIST_HEAD: Final = 256
 _check: Final = msgspec.json.Decoder(Raw).decode
-_texts: Final = frozenset(
-    "kind apiVersion level auditID stage requestURI verb userAgent requestReceivedTimestamp stageTimestamp".split()
-)
+_texts: Final = frozenset("kind apiVersion level auditID stage requestURI verb userAgent requestReceivedTimestamp stageTimestamp".split())
 _parts: Final = frozenset(
     "user impersonatedUser authenticationMetadata sourceIPs objectRef responseStatus requestObject responseObject annotations".split()
 )

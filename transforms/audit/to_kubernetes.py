@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from transforms.audit.json_pointer import pointer_tokens
+from transforms.audit.pointer_tokens import pointer_tokens
 
 OURS: Final = "reduced"
 """Key of our own fields beside the event's, where they are asked for."""
