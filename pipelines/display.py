@@ -56,9 +56,11 @@ def size_text(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-def report(summary: dict[str, Any], manifest: Manifest, planned: Plan, output: str) -> None:
+def report(summary: dict[str, Any], manifest: Manifest, planned: Plan, output: str, name: str | None = None) -> None:
     """The end of a run: what came of the events, what was saved, where the files are, what to try next."""
     say = lambda text="": print(text, file=sys.stderr)  # noqa: E731 - shorter than a def here
+    if name is not None:
+        say(f"consumer {name}:")
     if not planned.splits:
         say(f"nothing new: the output holds all of the input already ({planned.files} files, {size_text(planned.held)})")
         return

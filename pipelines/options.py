@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pipelines.plan import Input, expand, parse_input
+from transforms.audit.catalogue import CatalogueError, load_catalogue
 from transforms.audit.guards import GuardsError, load_guards
 from transforms.audit.policy import PolicyError, load_policy
 from transforms.audit.settings import Settings
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SAMPLE: Final = str(Path(__file__).parent / "sample")
 FOLDS: Final = ("reads", "stages")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_NAMED = re.compile(r"([a-z0-9-]+)=(.+)").fullmatch
 _DURATION = re.compile(r"(\d+)([smhd]?)").fullmatch
 LONGEST_WINDOW: Final = 86_400
 
@@ -69,9 +71,18 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow_empty", action="store_true", help="accept an input that names no files")
 
 
-def add_reduction_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that decide what becomes of an event."""
-    parser.add_argument("--policy", metavar="FILE", help="an audit.k8s.io/v1 Policy, applied after the fact. Default: levels stay as captured")
+def add_reduction_flags(parser: argparse.ArgumentParser, *, consumers: bool = False) -> None:
+    """The flags that decide what becomes of an event; with `consumers` several policies may be given, each named."""
+    if consumers:
+        parser.add_argument(
+            "--policy",
+            action="append",
+            metavar="[NAME=]FILE",
+            help="an audit.k8s.io/v1 Policy, applied after the fact. NAME=FILE, repeatable, serves several consumers from one reading: "
+            "each has a complete output below <output>/NAME. Default: levels stay as captured",
+        )
+    else:
+        _add_policy_flag(parser)
     parser.add_argument("--lenient_policy", action="store_true", help="ignore unknown fields of the policy with a warning, as kube-apiserver does")
     parser.add_argument("--policy_before_v1_36", action="store_true", help="a policy's group '*' means no group, as in clusters before v1.36")
     parser.add_argument("--fold", default="reads,stages", help="comma list of reads (fold into summaries) and stages (merge a request's earlier stages into its final event), or none. Default: reads,stages")
@@ -81,6 +92,10 @@ def add_reduction_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--redaction_rules", metavar="FILE", help="a catalogue that adds protection to the built-in one")
     parser.add_argument("--strip_bulk", action="store_true", help="also strip bulk of no forensic worth: see the list in the README")
     parser.add_argument("--keep_managed_fields", action="store_true", help="leave managedFields in bodies, except where the policy omits them")
+
+
+def _add_policy_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", metavar="FILE", help="an audit.k8s.io/v1 Policy, applied after the fact. Default: levels stay as captured")
 
 
 def add_key_flag(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +113,34 @@ def _text(path: str | None, name: str, problems: list[str]) -> str | None:
     except UnicodeDecodeError:
         problems.append(f"--{name} {path}: not UTF-8")
     return None
+
+
+def consumers_of(known: argparse.Namespace, problems: list[str], warnings: list[str]) -> list[tuple[str | None, Settings]]:
+    """(name, settings) of each consumer; one without a name where no policy has one."""
+    policies: dict[str | None, str | None] = {}
+    for given in known.policy or [None]:
+        found = _NAMED(given) if given is not None and not Path(given).exists() else None
+        name = found[1] if found else None
+        if name in policies:
+            problems.append(f"--policy {given}: " + (f"the name {name} is taken" if name else "several policies need names: NAME=FILE"))
+        policies[name] = found[2] if found else given
+    if None in policies and len(policies) > 1:
+        problems.append("--policy: named and unnamed policies do not mix")
+    held = Path(known.output)
+    if None not in policies and (held / "ledger").is_dir():
+        problems.append(f"--output {known.output}: holds the output of an unnamed policy; named ones need a directory of their own")
+    if None in policies and any(held.glob("*/ledger")):
+        problems.append(f"--output {known.output}: holds the outputs of named policies; name this one too, or choose another directory")
+    consumers = []
+    for name, policy in policies.items():
+        known.policy = policy
+        wrong = [] if consumers else problems
+        warned: list[str] = []
+        consumers.append((name, settings_of(known, wrong, warned)))
+        warnings += [warning for warning in warned if warning not in warnings]
+        if wrong is not problems:
+            problems += [problem for problem in wrong if problem not in problems]
+    return consumers
 
 
 def settings_of(known: argparse.Namespace, problems: list[str], warnings: list[str]) -> Settings:
@@ -120,6 +163,12 @@ def settings_of(known: argparse.Namespace, problems: list[str], warnings: list[s
             load_guards(guards.encode())
         except GuardsError as error:
             problems += [f"--guards {known.guards}: {problem}" for problem in error.problems]
+    rules = _text(known.redaction_rules, "redaction_rules", problems)
+    if rules is not None:
+        try:
+            load_catalogue(rules.encode())
+        except CatalogueError as error:
+            problems += [f"--redaction_rules {known.redaction_rules}: {problem}" for problem in error.problems]
     return Settings(
         started=int(time.time() * 1_000_000),
         merge="stages" in folds,
@@ -131,7 +180,7 @@ def settings_of(known: argparse.Namespace, problems: list[str], warnings: list[s
         guards=guards,
         keep_managed_fields=known.keep_managed_fields,
         exec_args=known.exec_args,
-        redaction_rules=_text(known.redaction_rules, "redaction_rules", problems),
+        redaction_rules=rules,
         strip_bulk=known.strip_bulk,
     )
 

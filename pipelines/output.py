@@ -68,6 +68,14 @@ class Output:
                 raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
         self.recover()
 
+    def below(self, name: str) -> Output:
+        """The output of one consumer: complete in itself, but for key and lock, which are this one's."""
+        own = Output(storage.join(self.path, name))
+        if storage.scheme(own.path) is None:
+            storage.make_directories(Path(own.state))
+        own.recover()
+        return own
+
     def release(self) -> None:
         """Let others write."""
         if self._lock is not None:
@@ -98,6 +106,9 @@ class Output:
     def key(self, given: bytes | None) -> bytes:
         """The key: the one given, else the output's own, made at first. Raises OutputError where it is not the ledger's."""
         path = storage.join(self.state, "key")
+        above = storage.join(self.path.rpartition("/")[0] or ".", STATE, "key")
+        if given is None and not storage.exists(path) and storage.exists(above):
+            return storage.read(above)  # a consumer's output
         if given is None:
             if not storage.exists(path):
                 if storage.scheme(self.path) is not None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import apache_beam as beam
@@ -23,12 +25,16 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 
 from pipelines import options
 from pipelines.display import Ticker, report
-from pipelines.ledger import ranges_of
+from pipelines.ledger import Run, ranges_of
 from pipelines.output import Output, OutputError
+from pipelines.quiet_logs import quiet_logs
 from pipelines.plan import Held, Plan, plan
 from transforms.aggregate_reads import AggregateReads
 from transforms.apply_policy import ApplyPolicy
 from transforms.audit.account import total
+from transforms.audit.block import EventBlock, Split
+from transforms.audit.self_test import self_test
+from transforms.audit.settings import Compiled, Settings
 from transforms.close_accounts import MANIFEST, CloseAccounts, Manifest
 from transforms.connectors import storage
 from transforms.merge_stages import MergeStages
@@ -41,29 +47,63 @@ from transforms.strip_managed_fields import StripManagedFields
 from transforms.write_avro import WriteAvro
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
-
-    from transforms.audit.settings import Settings
+    from collections.abc import Iterator, Sequence
 
 WORTH_WORKERS: Final = 256 << 20  # bytes of input below which starting further processes costs more than it saves
 
 
-def build(root: beam.Pipeline, planned: Plan, settings: Settings, key: bytes, aside: str, run: int) -> None:
-    """The graph: what is read, step by step, to files aside and one manifest."""
-    events = (
-        root
-        | ReadAuditLogs(planned.splits, key, progress=aside)
-        | ParseEvents(key)
-        | ApplyPolicy(settings)
-        | MergeStages(settings, key)
-    )
-    if not settings.keep_managed_fields:
-        events |= StripManagedFields()
-    settled = events | RedactSecrets(settings, key) | SettleEvents(settings, key) | ResolveCopies(settings, key)
-    reads = settled.reads | AggregateReads(settings)
-    files = (settled.blocks, reads) | "Records" >> beam.Flatten() | WriteAvro(aside, run)
-    (settled.accounts, files) | CloseAccounts(aside)
+class Job(msgspec.Struct):
+    """What one consumer wants: its output and settings, and what is new to it."""
+
+    name: str | None
+    output: Output
+    settings: Settings
+    runs: list[Run]
+    planned: Plan
+    aside: str = ""
+
+
+def build(root: beam.Pipeline, jobs: Sequence[Job], key: bytes) -> None:
+    """The graph: read and parse once, then for each consumer step by step to files aside and one manifest."""
+    parsed = root | ReadAuditLogs(jobs[0].planned.splits, key, progress=jobs[0].aside) | ParseEvents(key)
+    for job in jobs:
+        steps = Reduce(job.settings, key, job.aside, len(job.runs) + 1, shared=len(jobs) > 1)
+        parsed | (f"Reduce {job.name}" if job.name else "Reduce") >> steps  # noqa: B018 - Beam's way to say it
+
+
+@dataclass
+class Reduce(beam.PTransform):
+    """All steps of one consumer, from parsed blocks to a manifest aside.
+
+    Attributes:
+      settings: what is asked for.
+      key: of the output.
+      aside: where to write.
+      run: number of the run.
+      shared: other consumers take the same blocks.
+    """
+
+    settings: Settings
+    key: bytes
+    aside: str
+    run: int
+    shared: bool = False
+
+    def expand(self, parsed: beam.PCollection[EventBlock]) -> beam.PCollection[None]:
+        """In the order that is safe: nothing leaves a worker before it is redacted."""
+        settings, key = self.settings, self.key
+        settled = (
+            parsed
+            | ApplyPolicy(settings, self.shared)
+            | MergeStages(settings, key)
+            | StripManagedFields(settings.keep_managed_fields)
+            | RedactSecrets(settings, key)
+            | SettleEvents(settings, key)
+            | ResolveCopies(settings, key)
+        )
+        reads = settled.reads | AggregateReads(settings)
+        files = (settled.blocks, reads) | "Records" >> beam.Flatten() | WriteAvro(self.aside, self.run)
+        return (settled.accounts, files) | CloseAccounts(self.aside)
 
 
 def parser() -> options.Parser:
@@ -71,8 +111,9 @@ def parser() -> options.Parser:
     out = options.Parser(prog="python -m pipelines.reduce", description=__doc__, epilog="Beam's own pipeline options are accepted too.")
     options.add_input_flags(out)
     out.add_argument("--output", default="./reduced", help="directory, or prefix on any Beam filesystem. Default: ./reduced")
-    options.add_reduction_flags(out)
+    options.add_reduction_flags(out, consumers=True)
     options.add_key_flag(out)
+    out.add_argument("--self_test", action="store_true", help="plant canaries on every path that a secret can take, redact, look for them, and stop there")
     out.add_argument("--json", action="store_true", help="print the final counts as one JSON document on stdout")
     return out
 
@@ -116,54 +157,79 @@ def run(argv: Sequence[str]) -> int:
     known, rest = parser().parse_known_args(list(argv))
     problems: list[str] = []
     warnings: list[str] = []
-    settings = options.settings_of(known, problems, warnings)
+    consumers = options.consumers_of(known, problems, warnings)
     given = options.key_of(known, problems)
-    files = options.files_of(known, known.output, problems)
+    files = [] if known.self_test else options.files_of(known, known.output, problems)
     parsed = beam_options(rest, problems)
+    if not problems:
+        problems += [f"redaction fails its self-test: {path}" for _, settings in consumers[:1] for path in self_test(Compiled(settings, given or b"").redactor)]
     if problems:
         raise options.ConfigurationError(problems)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if known.self_test:
+        print("redaction holds: no canary survived", file=sys.stderr)
+        return 0
     with Output(known.output) as output:
         key = output.key(given)
-        runs = output.runs(key)
-        try:
-            planned = plan(files, Held(runs, key))
-        except OSError as error:
-            raise options.ConfigurationError([f"--input {error.filename or ''}: {error.strerror}"]) from None
-        trouble = options.disk_problem(known.output, planned.bytes, compressed=planned.compressed)
+        jobs = [_job(output, name, settings, key, files) for name, settings in consumers]
+        trouble = options.disk_problem(known.output, jobs[0].planned.bytes, compressed=jobs[0].planned.compressed)
         if trouble is not None:
             raise options.ConfigurationError([trouble])
-        return _reduce(known, parsed, output, key, planned, settings)
-
-
-def _reduce(known: argparse.Namespace, parsed: PipelineOptions, output: Output, key: bytes, planned: Plan, settings: Settings) -> int:
-    began = time.monotonic()
-    runs = output.runs()
-    head = runs[-1].head if runs else None
-    manifest = Manifest([], [])
-    if planned.splits:
-        name = f"{len(runs) + 1:06d}-{uuid.uuid4().hex[:8]}"
-        aside = output.aside(name)
-        local = (parsed.view_as(StandardOptions).runner or "DirectRunner") in ("DirectRunner", "SwitchingDirectRunner")
-        if local:
-            local_options(parsed, planned)
-            mode = parsed.view_as(DirectOptions)
-            print(f"DirectRunner: Beam's in-process runner, {mode.direct_running_mode} with {mode.direct_num_workers} worker(s)", file=sys.stderr)
-        with Ticker(aside, planned.bytes, exact=not planned.compressed):
-            pipeline = beam.Pipeline(options=parsed)
-            build(pipeline, planned, settings, key, aside, len(runs) + 1)
-            pipeline.run().wait_until_finish()
-        manifest = msgspec.msgpack.decode(storage.read(storage.join(aside, MANIFEST)), type=Manifest)
-        head = output.commit(aside, manifest.files, head, settings.recorded(), key, ranges_of(manifest.accounts, planned.splits))
-    summary = summary_of(manifest, planned, time.monotonic() - began, head)
-    if known.json:
-        print(json.dumps(summary))
-    report(summary, manifest, planned, known.output)
+        summaries = {job.name: summary for group in _alike(jobs) for job, summary in _reduce(group, parsed, key)}
+        if known.json:
+            named = {"consumers": {job.name: summaries[job.name] for job in jobs}}
+            print(json.dumps(summaries[None] if None in summaries else named))
     return 0
 
 
-def summary_of(manifest: Manifest, planned: Plan, elapsed: float, head: str | None) -> dict[str, Any]:
+def _job(output: Output, name: str | None, settings: Settings, key: bytes, files: Sequence[tuple[str, str | None]]) -> Job:
+    own = output if name is None else output.below(name)
+    runs = own.runs(key)
+    try:
+        return Job(name, own, settings, runs, plan(files, Held(runs, key)))
+    except OSError as error:
+        raise options.ConfigurationError([f"--input {error.filename or ''}: {error.strerror}"]) from None
+
+
+def _alike(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Consumers to whom the same is new read it together; after a crash between their commits that may not be all."""
+    groups: dict[tuple[Split, ...], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(tuple(job.planned.splits), []).append(job)
+    return list(groups.values())
+
+
+def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Run the jobs of one group and commit them one by one; gives each one's counts."""
+    began = time.monotonic()
+    planned = jobs[0].planned
+    if planned.splits:
+        for job in jobs:
+            job.aside = job.output.aside(f"{len(job.runs) + 1:06d}-{uuid.uuid4().hex[:8]}")
+        local = (parsed.view_as(StandardOptions).runner or "DirectRunner") in ("DirectRunner", "SwitchingDirectRunner")
+        chosen = PipelineOptions.from_dictionary(parsed.get_all_options(drop_default=True)) if local else parsed
+        if local:
+            local_options(chosen, planned)
+            mode = chosen.view_as(DirectOptions)
+            print(f"DirectRunner: Beam's in-process runner, {mode.direct_running_mode} with {mode.direct_num_workers} worker(s)", file=sys.stderr)
+        with Ticker(jobs[0].aside, planned.bytes, exact=not planned.compressed):
+            pipeline = beam.Pipeline(options=chosen)
+            build(pipeline, jobs, key)
+            pipeline.run().wait_until_finish()
+    for job in jobs:
+        manifest = Manifest([], [])
+        head = job.runs[-1].head if job.runs else None
+        if planned.splits:
+            manifest = msgspec.msgpack.decode(storage.read(storage.join(job.aside, MANIFEST)), type=Manifest)
+            ranges = ranges_of(manifest.accounts, planned.splits)
+            head = job.output.commit(job.aside, manifest.files, head, job.settings.recorded(), key, ranges)
+        summary = summary_of(manifest, time.monotonic() - began, head)
+        report(summary, manifest, job.planned, job.output.path, job.name)
+        yield job, summary
+
+
+def summary_of(manifest: Manifest, elapsed: float, head: str | None) -> dict[str, Any]:
     """The counts of a run, as `--json` prints them."""
     sums = total(manifest.accounts)
     return {
@@ -185,6 +251,7 @@ def summary_of(manifest: Manifest, planned: Plan, elapsed: float, head: str | No
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 failed midway, 2 refused, 130 on Ctrl-C."""
+    quiet_logs()
     try:
         return run(sys.argv[1:] if argv is None else argv)
     except options.ConfigurationError as error:
@@ -204,10 +271,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _reason(error: BaseException) -> str:
     """What the system says, if it is the system that failed; never the text of an exception, which may quote an event."""
     text = str(error)
+    step = re.search(r"\[while running '([\w /]+)'", text)
+    where = f" in {step[1]}" if step else ""
     for phrase in ("No space left on device", "Disk quota exceeded", "Permission denied", "Input/output error", "Too many open files"):
         if phrase in text:
-            return f": {phrase}"
-    return ""
+            return f"{where}: {phrase}"
+    return where
 
 
 if __name__ == "__main__":

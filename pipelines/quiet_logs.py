@@ -1,0 +1,22 @@
+"""Logging that cannot leak: the text of a log record or exception may quote an event, so only its place and kind are printed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+class PlaceAndKind(logging.Handler):
+    """Prints level, logger, and the type of the exception if there is one; errors only."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line, without the message."""
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+        print(f"{record.levelname.lower()} in {record.name}:{record.lineno} {kind}".rstrip(), file=sys.stderr)
+
+
+def quiet_logs() -> None:
+    """Replace what the root logger has; Beam's remarks on packages that nobody asked for go too."""
+    root = logging.getLogger()
+    root.handlers = [PlaceAndKind(level=logging.ERROR)]
+    root.setLevel(logging.ERROR)
