@@ -109,7 +109,13 @@ def test_an_event_knows_its_length_and_a_dead_letter_its_bytes() -> None:
     ],
 )
 def test_text_of_another_type_is_kept_as_an_unknown_field(field: str, value: bytes, text: Any, unknown: bytes | None) -> None:
-    fields: dict[str, bytes] = {"level": b'"Metadata"', "auditID": b'"a"', "stage": b'"Panic"', "kind": b'"Event"', "apiVersion": b'"audit.k8s.io/v1"'}
+    fields: dict[str, bytes] = {
+        "level": b'"Metadata"',
+        "auditID": b'"a"',
+        "stage": b'"Panic"',
+        "kind": b'"Event"',
+        "apiVersion": b'"audit.k8s.io/v1"',
+    }
     fields[field] = value
     event = the_event(b"{" + b",".join(b'"%s":%s' % (name.encode(), raw) for name, raw in fields.items()) + b"}")
     assert getattr(event, field) == text
@@ -181,7 +187,24 @@ def test_no_bytes_raise(record: bytes) -> None:
         assert found.code is None or found.code in CODES
 
 
-INSERTS = [b"", b"{", b"}", b"[", b"]", b'"', b"\\", b",", b":", b"\x00", b"\xff", b"\\ud800", b"null", b"1e999", b"\xef\xbb\xbf", b"\\u0000"]
+INSERTS = [
+    b"",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b'"',
+    b"\\",
+    b",",
+    b":",
+    b"\x00",
+    b"\xff",
+    b"\\ud800",
+    b"null",
+    b"1e999",
+    b"\xef\xbb\xbf",
+    b"\\u0000",
+]
 
 
 def mutated(record: bytes, chance: random.Random) -> bytes:
@@ -216,7 +239,18 @@ def test_a_mutated_item_of_a_list_leaves_the_items_before_it_alone() -> None:
     lines = [one for one in REAL if len(one) < 5_000][:50]
     for _ in range(1000):
         before = [chance.choice(lines) for _ in range(3)]
-        record = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[' + b",".join([*before, mutated(chance.choice(lines), chance)]) + b"]}"
+        record = (
+            b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":['
+            + b",".join([*before, mutated(chance.choice(lines), chance)])
+            + b"]}"
+        )
         found = recognise(record)
         assert [one.event for one in found[:3]] == [recognise(one)[0].event for one in before]
         assert len(found) >= 3
+
+
+def test_events_of_old_versions_keep_their_old_fields() -> None:
+    first, second = (the_event(one) for one in (Path(__file__).parent / "data" / "v1beta1.ndjson").read_bytes().splitlines())
+    assert first.unknown == {"/metadata": b'{"creationTimestamp":"2017-09-11T19:55:05Z"}', "/timestamp": b'"2017-09-11T19:55:05Z"'}
+    assert (first.verb, first.stageTimestamp) == ("list", UNSET)
+    assert (second.level, second.stageTimestamp) == ("RequestResponse", "2018-10-26T14:26:34.242498Z")

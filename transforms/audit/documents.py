@@ -40,7 +40,7 @@ _first_name: Final = pattern(rb'\{[ \t\r\n]*+"[^"\\]{0,64}"').match
 _document_after_another: Final = pattern(rb"\}[ \t\r]*+\n(?=\{)").search
 _reads: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _unreadable: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
-_OBJECT, _END_OBJECT, _LIST, _END_LIST, _COMMA = tuple(b"{}[],")
+_OBJECT, _END_OBJECT, _LIST, _END_LIST, _COMMA = (ord(sign) for sign in "{}[],")
 
 
 class Item(NamedTuple):
@@ -50,7 +50,7 @@ class Item(NamedTuple):
     """
 
     offset: int
-    index: int
+    index: int  # type: ignore[assignment]
     raw: bytes | None
     code: str | None
 
@@ -355,7 +355,7 @@ def cut_document(record: bytes) -> Pieces | None:
     return Pieces(listed, items)
 
 
-def looks_like_document(first_bytes: bytes, whole: bool) -> bool:  # noqa: FBT001
+def looks_like_document(first_bytes: bytes, whole: bool) -> bool:
     """Whether a file that begins so is no line-delimited JSON, but documents over many lines or one enormous line.
 
     `whole`: the file ends with these bytes.

@@ -28,7 +28,7 @@ def _refuse(name: str) -> NoReturn:
 
 
 # Numbers stay text: conversion costs, and has limits of its own.
-_scan_once: Final = JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse).scan_once
+_scan_once: Final = JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse).scan_once  # type: ignore[attr-defined]
 
 
 def members(record: bytes | msgspec.Raw) -> Members:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import Raw
 
 from transforms.audit.event import Event
 from transforms.audit.recognise import recognise
-
-_OURS = {"reductions", "flags", "unknown", "cluster", "account", "offset", "item", "size", "rule", "merged", "completes", "moment"}
 
 
 def outcomes(record: bytes) -> list[str]:
@@ -28,10 +26,8 @@ def fields(event: Event) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name in Event.__struct_fields__:
         value = getattr(event, name)
-        if name in _OURS or value is UNSET:
-            continue
         if isinstance(value, str):
             out[name] = value
-        elif bytes(value):
+        elif isinstance(value, Raw) and bytes(value):
             out[name] = json.loads(bytes(value))
     return out

@@ -21,7 +21,10 @@ TEXT = EVENT.decode()
         (cloudwatch_document(TEXT, TEXT[:500] + "[Truncated...]", TEXT), ["event", "TRUNCATED", "event"]),
         (cloudwatch_document("I0102 03:04:05.678901 10 server.go:123] started"), ["NOT_AUDIT"]),
         (cloudwatch_document(TEXT) | {"messageType": "CONTROL_MESSAGE"}, ["NOT_AUDIT"]),
-        (cloudwatch_document(TEXT) | {"logEvents": [{"id": "1"}, {"message": TEXT}, {"message": an_event()}, 7]}, ["NOT_AUDIT", "event", "event", "NOT_AUDIT"]),
+        (
+            cloudwatch_document(TEXT) | {"logEvents": [{"id": "1"}, {"message": TEXT}, {"message": an_event()}, 7]},
+            ["NOT_AUDIT", "event", "event", "NOT_AUDIT"],
+        ),
         ({"events": [{"logStreamName": "kube-apiserver-audit-1", "timestamp": 1, "message": TEXT}], "searchedLogStreams": []}, ["event"]),
         ({"messageType": "DATA_MESSAGE"}, ["NOT_AUDIT"]),
         ({"awslogs": {"data": packed(EVENT)}}, ["event"]),

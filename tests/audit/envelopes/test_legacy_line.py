@@ -65,5 +65,5 @@ def test_a_line_that_breaks_off_is_one_dead_letter(length: int) -> None:
 
 
 def test_values_in_the_groups_cannot_forge_other_fields() -> None:
-    forged = changed("system:masters", r'x\\\", user=\\\"root')
+    forged = changed("system:masters", r"x\\\", user=\\\"root")
     assert fields(the_event(forged))["user"]["username"] == "admin"

@@ -34,7 +34,10 @@ CRI = b"2026-01-02T03:04:05.678901234Z stdout F "
         ({"message": TEXT[:-9]}, ["TRUNCATED"]),
         ({"message": "[" + TEXT + "," + TEXT + "]"}, ["event", "event"]),
         ({"message": "[]"}, []),
-        ({"Records": [{"Sns": {"Message": TEXT}}, {"body": TEXT}, {"Data": packed(EVENT)}, {}, 7]}, ["event", "event", "event", "NOT_AUDIT", "NOT_AUDIT"]),
+        (
+            {"Records": [{"Sns": {"Message": TEXT}}, {"body": TEXT}, {"Data": packed(EVENT)}, {}, 7]},
+            ["event", "event", "event", "NOT_AUDIT", "NOT_AUDIT"],
+        ),
         ({"Records": 7}, ["NOT_AUDIT"]),
         ({"records": [{"recordId": "1", "data": packed(EVENT)}]}, ["event"]),
         ({"message": {"data": b64encode(EVENT).decode(), "messageId": "1"}}, ["event"]),

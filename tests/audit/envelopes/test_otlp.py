@@ -47,7 +47,9 @@ def test_the_sample_gives_its_events() -> None:
 
 
 def test_an_event_in_values_of_otlp_is_the_event() -> None:
-    event = an_event(responseStatus={"metadata": {}, "code": 200}, requestObject={"n": 2**60, "f": 1.5, "t": True, "none": None, "l": [1, []], "o": {}})
+    event = an_event(
+        responseStatus={"metadata": {}, "code": 200}, requestObject={"n": 2**60, "f": 1.5, "t": True, "none": None, "l": [1, []], "o": {}}
+    )
     assert the_event(logs(any_value(event))) == the_event(line(event))
 
 

@@ -18,7 +18,14 @@ def compact(value: Any) -> bytes:
 def cloudwatch_document(*messages: str, group: str = "/aws/eks/prod/cluster") -> dict[str, Any]:
     events = [{"id": str(number), "timestamp": 1767323045678, "message": message} for number, message in enumerate(messages)]
     stream = "kube-apiserver-audit-0f3c"
-    return {"messageType": "DATA_MESSAGE", "owner": "123456789012", "logGroup": group, "logStream": stream, "subscriptionFilters": ["siem"], "logEvents": events}
+    return {
+        "messageType": "DATA_MESSAGE",
+        "owner": "123456789012",
+        "logGroup": group,
+        "logStream": stream,
+        "subscriptionFilters": ["siem"],
+        "logEvents": events,
+    }
 
 
 def packed(value: bytes) -> str:
@@ -58,7 +65,15 @@ def azure(events: list[bytes]) -> bytes:
 
 def vector(events: list[bytes]) -> bytes:
     return b"\n".join(
-        compact({"file": "/var/log/audit.log", "host": "h", "message": event.decode(), "source_type": "file", "timestamp": "2026-01-02T03:04:05Z"})
+        compact(
+            {
+                "file": "/var/log/audit.log",
+                "host": "h",
+                "message": event.decode(),
+                "source_type": "file",
+                "timestamp": "2026-01-02T03:04:05Z",
+            }
+        )
         for event in events
     )
 
@@ -86,7 +101,8 @@ def otlp(events: list[bytes]) -> bytes:
 
 def pubsub(events: list[bytes]) -> bytes:
     return b"\n".join(
-        compact({"message": {"data": b64encode(event).decode(), "messageId": "1"}, "subscription": "projects/p/subscriptions/s"}) for event in events
+        compact({"message": {"data": b64encode(event).decode(), "messageId": "1"}, "subscription": "projects/p/subscriptions/s"})
+        for event in events
     )
 
 
@@ -105,6 +121,7 @@ def event_list(events: list[bytes]) -> bytes:
 WRAPS: Final[dict[str, Callable[[list[bytes]], bytes]]] = {
     wrap.__name__: wrap
     for wrap in (
-        cloudwatch, lambda_event, kinesis, firehose, azure, vector, fluent_bit, splunk, cri, s3_export, otlp, pubsub, base64, json_string, event_list,
+        cloudwatch, lambda_event, kinesis, firehose, azure, vector, fluent_bit, splunk,
+        cri, s3_export, otlp, pubsub, base64, json_string, event_list,
     )
 }  # fmt: skip

@@ -22,17 +22,17 @@ from transforms.audit.members import Members, members, string, unreadable
 
 FIELDS = ("protoPayload",)
 FLAGS: Final = ("GROUPS_UNKNOWN", "LEVEL_INFERRED", "QUERY_UNKNOWN", "URI_INFERRED")
-HTTP_OF_GRPC: Final = {
-    0: 200, 1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 15: 500, 16: 401,
-}  # fmt: skip
+# By google.rpc.Code: OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, and so on.
+HTTP_OF_GRPC: Final = dict(enumerate((200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)))
 _STATUS_HEAD: Final = 4096
 _READS: Final = frozenset({"get", "list", "watch"})
 _UPGRADES: Final = frozenset({"attach", "exec", "portforward"})
 # Reversed group, version, resource and subresource, verb: `io.k8s.core.v1.pods.exec.create`.
-_method: Final = pattern(r"(?:.*\.)?v\d+(?:(?:alpha|beta)\d+)?\.([^.]+)((?:\.[^.]+)*)\.([^.]+)").fullmatch
+_method: Final = pattern(r".+\.v\d+(?:(?:alpha|beta)\d+)?\.([^.]+)((?:\.[^.]+)*)\.([^.]+)").fullmatch
 _type: Final = pattern(r"([a-z0-9.-]+)/(v\d\w*)\.([A-Z]\w*)").fullmatch
 # Groups that have no dot in Kubernetes and `.k8s.io` here.
-_SHORT_GROUPS: Final = {f"{group}.k8s.io": group for group in ("apps", "autoscaling", "batch", "extensions", "policy")} | {"core.k8s.io": ""}
+_SHORT_GROUPS: Final = {f"{group}.k8s.io": group for group in ("apps", "autoscaling", "batch", "extensions", "policy")}
+_SHORT_GROUPS["core.k8s.io"] = ""
 _WRAPPERS: Final = ("type.googleapis.com/google.protobuf.Value", "type.googleapis.com/google.protobuf.ListValue")
 # How Cloud Logging writes a body that is an object: its protobuf type comes first.
 _typed_body: Final = pattern(rb'\{"@type":"([^"\\]*+)",(?=")').match
@@ -248,7 +248,7 @@ def _body(raw: Raw) -> bytes:
     """A body without the `@type` of its protobuf form; kind and apiVersion from it where the body has neither."""
     text = bytes(raw)
     typed = _typed_body(text)
-    if typed is None or text.find(b'"@type"', typed.end()) >= 0:
+    if typed is None or typed[1].startswith(b"type.") or text.find(b'"@type"', typed.end()) >= 0:
         return _slow_body(text) if b"@type" in text else text
     if text.startswith(b'"apiVersion":"', typed.end()):
         return b"{" + text[typed.end() :]

@@ -25,7 +25,7 @@ _SENTINELS: Final = frozenset({"<none>", "<self>", "<lookup>", "<unknown>", "<de
 _opening: Final = pattern(rb"(\S+) AUDIT: (?=id=\")").match
 _pair: Final = pattern(r'([a-z-]+)="((?:[^"\\]|\\.)*)"(?: |$)', ASCII)
 _quoted: Final = pattern(r'"((?:[^"\\]|\\.)*)"')
-_escape: Final = pattern(r'\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{3}|.)')
+_escape: Final = pattern(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{3}|.)")
 _SIMPLE: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _MINIMUM: Final = frozenset({"id", "stage", "method", "uri"})
 
@@ -66,7 +66,8 @@ def _character(escape: Match[str]) -> str:
 
 def _event(time: str, pairs: dict[str, str]) -> Event:
     known = {name: value for name, value in pairs.items() if value not in _SENTINELS}
-    event = Event(level="Metadata", auditID=pairs["id"], stage=pairs["stage"], requestURI=pairs["uri"], verb=pairs["method"])
+    event = Event(level="Metadata", auditID=pairs["id"], requestURI=pairs["uri"], verb=pairs["method"])
+    event.stage = pairs["stage"]  # type: ignore[assignment]
     if known.get("user-agent"):
         event.userAgent = known["user-agent"]
     parts: dict[str, Any] = {"user": _user(known.get("user"), known.get("groups"))}
