@@ -40,6 +40,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def assert_failed_cleanly(done: subprocess.CompletedProcess[str], output: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1].startswith("failed midway")
+    assert "Traceback" not in done.stderr
     assert positions(output) == []
     assert not (output / "ledger").exists()
 

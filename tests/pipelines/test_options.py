@@ -1,0 +1,148 @@
+"""Flags: each has its effect, and everything that is wrong is said at once."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipelines import options
+from pipelines.reduce import main, parser
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transforms.audit.settings import Settings
+
+POLICY = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n"
+GUARDS = "guards:\n- name: payroll\n  reason: Salaries.\n  namespaces: [payroll]\n"
+
+
+@pytest.fixture(autouse=True)
+def no_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AUDIT_KEY", raising=False)
+
+
+def settings_for(*argv: str) -> tuple[Settings, list[str], list[str]]:
+    problems: list[str] = []
+    warnings: list[str] = []
+    found = options.settings_of(parser().parse_args(list(argv)), problems, warnings)
+    return found, problems, warnings
+
+
+@pytest.mark.parametrize(("text", "expected"), [("60s", 60), ("10m", 600), ("1h", 3600), ("7d", 604_800), ("90", 90)])
+def test_durations_have_units_and_a_bare_number_is_seconds(text: str, expected: int):
+    assert options.seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "1w", "-1s", "1.5m", "m", "1 s"])
+def test_what_is_no_duration_is_refused(text: str):
+    with pytest.raises(argparse.ArgumentTypeError):
+        options.seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("argv", "changed"),
+    [
+        (["--fold=reads"], {"merge": False}),
+        (["--fold=stages"], {"fold": False}),
+        (["--fold=none"], {"merge": False, "fold": False}),
+        (["--fold=stages,reads"], {}),
+        (["--read_window=10m"], {"window": 600_000_000}),
+        (["--keep_managed_fields"], {"keep_managed_fields": True}),
+        (["--exec_args=none"], {"exec_args": "none"}),
+        (["--strip_bulk"], {"strip_bulk": True}),
+        (["--policy_before_v1_36"], {"group_wildcard": False}),
+        (["--lenient_policy"], {"lenient_policy": True}),
+    ],
+)
+def test_each_flag_changes_its_setting_and_no_other(argv: list[str], changed: dict[str, object]):
+    plain, asked = settings_for()[0], settings_for(*argv)[0]
+    fields = [name for name in plain.__struct_fields__ if name != "started"]
+    assert {name: getattr(asked, name) for name in fields if getattr(asked, name) != getattr(plain, name)} == changed
+
+
+def test_files_are_held_by_their_content(tmp_path: Path):
+    for name, content in (("policy", POLICY), ("guards", GUARDS)):
+        (tmp_path / name).write_text(content)
+    asked, problems, _ = settings_for(f"--policy={tmp_path}/policy", f"--guards={tmp_path}/guards")
+    assert (asked.policy, asked.guards, problems) == (POLICY, GUARDS, [])
+
+
+def test_recorded_settings_are_read_back_the_same():
+    asked = settings_for("--fold=none", "--read_window=1h")[0]
+    assert options.read_settings(asked.recorded()) == asked
+
+
+@pytest.mark.parametrize("fold", ["", "writes", "reads,none", "reads,writes", ","])
+def test_what_cannot_be_folded_is_refused(fold: str):
+    assert any("--fold" in problem for problem in settings_for(f"--fold={fold}")[1])
+
+
+@pytest.mark.parametrize("window", ["0", "2d"])
+def test_a_window_is_between_a_second_and_a_day(window: str):
+    assert any("--read_window" in problem for problem in settings_for(f"--read_window={window}")[1])
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """What a refused run says; it must end with 2."""
+    assert main(["--runner=DirectRunner", *argv]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
+
+
+def test_all_problems_are_listed_at_once_and_nothing_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AUDIT_KEY", "short")
+    for name in ("policy", "guards"):
+        (tmp_path / name).write_text("rulez: []\n")
+    argv = [
+        f"--input={tmp_path}/missing",
+        f"--input={tmp_path}/none*",
+        "--input=cluster=east",
+        f"--output={tmp_path}/out",
+        f"--policy={tmp_path}/policy",
+        f"--guards={tmp_path}/guards",
+        "--fold=writes",
+        "--read_window=2d",
+        "--reed_window=60s",
+    ]
+    said = refused(capsys, *argv)
+    for part in ("missing", "none*", "cluster=NAME,PATH", "--policy", "--guards", "--fold", "--read_window", "--reed_window", "AUDIT_KEY"):
+        assert part in said, part
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("flag", ["--inptu=x", "--allow_emty", "--jsn", "--fol=none", "--no_such_flag_of_anybody=1"])
+def test_a_misspelt_flag_is_refused(flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert flag.partition("=")[0].lstrip("-") in refused(capsys, f"--output={tmp_path}/out", flag)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stray_word_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert "audit.log" in refused(capsys, f"--output={tmp_path}/out", "audit.log")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("argv", [["--fold"], ["--read_window=soon"], ["--exec_args=some"]])
+def test_a_flag_without_a_value_or_with_a_wrong_one_is_refused(argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert argv[0].partition("=")[0] in refused(capsys, f"--output={tmp_path}/out", *argv)
+
+
+def test_every_flag_says_what_it_does():
+    undocumented = [action.dest for action in parser()._actions if not action.help]
+    assert undocumented == []
+
+
+def test_a_key_comes_from_its_file_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "key").write_bytes(b"k" * 16)
+    problems: list[str] = []
+    monkeypatch.setenv("AUDIT_KEY", "e" * 16)
+    assert options.key_of(parser().parse_args([f"--key_file={tmp_path}/key"]), problems) == b"k" * 16
+    assert options.key_of(parser().parse_args([]), problems) == b"e" * 16
+    monkeypatch.delenv("AUDIT_KEY")
+    assert options.key_of(parser().parse_args([]), problems) is None
+    assert problems == []
