@@ -116,14 +116,13 @@ def _stored_steps(steps: list[dict[str, Any]], found: Surveyed, captured: int) -
     if not raw:
         return
     scale = captured / raw
-    before = float(sample["captured"])
+    before: float = sample.get("captured", 0)
     for step in steps:
-        after = sample.get(_AFTER.get(step["step"], ""), None)
-        if step["step"] == "level":
-            step["storedBytes"] = None  # in the line before, if there is one
+        if step["step"] == "level" and any(other["step"] == "policy" for other in steps):
+            step["storedBytes"] = None  # in the line before
             continue
-        if after is None:
-            after = before * (1 - step["jsonBytes"] / captured)
+        name = _AFTER.get(step["step"])
+        after: float = sample.get(name, 0) if name is not None else before * (1 - step["jsonBytes"] / captured)
         step["storedBytes"] = round((before - after) * scale)
         before = after
     rest = round(before * scale)

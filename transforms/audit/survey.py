@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from transforms.audit.read_summary import ReadSummary
     from transforms.audit.settings import Compiled
 
-SAMPLED: Final = 32  # one block in so many is compressed after every step
+# Of so many blocks in a row the first few are compressed after every step, together: one in 32.
+SAMPLE_EVERY: Final = 256
+SAMPLE_BLOCKS: Final = 8
 KEYS_LIMIT: Final = 50_000
 TEXT_LIMIT: Final = 160  # characters of a name that are shown
 OTHER: Final = "(other)"
@@ -45,6 +47,7 @@ _UNREDACTED: Final = frozenset({"dropped_by_rule", "dropped_by_stage"})
 _MEASURED: Final = frozenset({"managedFields", "level"})
 _Lengths = tuple[int, int, int]
 _NOTHING: Final = (0, 0, 0)
+SAMPLE_STEPS: Final = ("captured", "policy", "managedFields", "redaction", "merged", "folded")
 
 
 class Who(NamedTuple):
@@ -316,6 +319,7 @@ class Survey:
         self.paths: dict[str, Target] = {}
         self._found: dict[int, _SplitSurvey] = {}
         self._sample: Counter[str] = Counter()
+        self._lines: dict[str, list[bytes]] = {step: [] for step in SAMPLE_STEPS}
 
     def run(self, splits: Sequence[Split], read: Callable[[Split], Iterable[RawBlock]]) -> Surveyed:
         """Survey all splits."""
@@ -340,8 +344,12 @@ class Survey:
         settler = EventSettler(compiled, split, found.tell)
         units = []
         for number, block in enumerate(read(split)):
-            if not recalled and number % SAMPLED == 0:
-                self._compress(block)
+            if not recalled:
+                place = number % SAMPLE_EVERY
+                if place < SAMPLE_BLOCKS:
+                    self._take_sample(block)
+                if place == SAMPLE_BLOCKS or block.last:
+                    self._compress_sample()
             parsed = parse_events(block, compiled.key)
             apply_policy(policy, parsed, found.tell)
             merger.feed(parsed)
@@ -360,31 +368,37 @@ class Survey:
                 units.append(unit)
         return units
 
-    def _compress(self, block: RawBlock) -> None:
-        """Compress a block after each step, to tell what the steps save of what is stored."""
-        compiled, sizes = self.compiled, self._sample
+    def _take_sample(self, block: RawBlock) -> None:
+        """A block's events as lines after each step, to tell what the steps save of what is stored."""
+        compiled, lines = self.compiled, self._lines
         parsed = parse_events(msgspec.structs.replace(block, account=Account(0, 0)), compiled.key)
-        parsed.account = Account(0, 0)
-        sizes["raw"] += sum(event.size or 0 for event in parsed.events)
-        sizes["captured"] += _packed(parsed.events)
+        self._sample["raw"] += sum(event.size or 0 for event in parsed.events)
+        lines["captured"] += map(_line, parsed.events)
+        # Their accounts are thrown away: the same events are counted where they are surveyed.
         apply_policy(compiled.policy, parsed)
-        sizes["policy"] += _packed(parsed.events)
+        lines["policy"] += map(_line, parsed.events)
         if not compiled.settings.keep_managed_fields:
             strip_block(parsed)
-        sizes["managedFields"] += _packed(parsed.events)
+        lines["managedFields"] += map(_line, parsed.events)
         redact_block(compiled, parsed)
-        sizes["redaction"] += _packed(parsed.events)
+        lines["redaction"] += map(_line, parsed.events)
         events = parsed.events
         if compiled.settings.merge:
             ended = {event.auditID for event in events if event.stage in FINAL_STAGES}
             events = [event for event in events if event.stage not in EARLY_STAGES or event.auditID not in ended]
-        sizes["merged"] += _packed(events)
+        lines["merged"] += map(_line, events)
         if compiled.settings.fold:
             for event in events:
                 event.moment = compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
             classified = [(event, *compiled.read_guard.classify(event)) for event in events]
             events = [event for event, read, _, guard in classified if read is None or guard is not None]
-        sizes["folded"] += _packed(events)
+        lines["folded"] += map(_line, events)
+
+    def _compress_sample(self) -> None:
+        for step, lines in self._lines.items():
+            if lines:
+                self._sample[step] += len(avro.compress(b"\n".join(lines)))
+                lines.clear()
 
     def _total(self, units: list[Unit], settled: dict[Any, Count]) -> Surveyed:
         table: dict[Any, Count] = {}
@@ -440,17 +454,14 @@ _PARTS: Final = Event.__struct_fields__[:19]  # the fields that come from input
 _quoted: Final = msgspec.json.encode
 
 
-def _packed(events: list[Event]) -> int:
-    """Bytes of the events as compressed JSON."""
-    lines = []
-    for event in events:
-        parts = []
-        for name in _PARTS:
-            value = getattr(event, name)
-            if value is not UNSET and value is not ABSENT and len(value):
-                parts.append(b'"%s":%s' % (name.encode(), _quoted(value) if isinstance(value, str) else bytes(value)))
-        lines.append(b"{%s}" % b",".join(parts))
-    return len(avro.compress(b"\n".join(lines))) if lines else 0
+def _line(event: Event) -> bytes:
+    """The event as JSON."""
+    parts = []
+    for name in _PARTS:
+        value = getattr(event, name)
+        if value is not UNSET and value is not ABSENT and len(value):
+            parts.append(b'"%s":%s' % (name.encode(), _quoted(value) if isinstance(value, str) else bytes(value)))
+    return b"{%s}" % b",".join(parts)
 
 
 # What the names of a record's fields add to what Avro writes of it, about.
