@@ -110,7 +110,10 @@ def read_run(path: str) -> Run:
         raise LedgerError(f"{path}: holds {len(runs)} run entries, not one")
     run = runs[0]
     files = [OutputFile(file["path"], file["records"], file["bytes"], file["sha256"]) for file in run["files"]]
-    ranges = [_range(entry) for entry in found if entry["kind"] == "range"]
+    entries = [entry for entry in found if entry["kind"] == "range"]
+    if any(entry[name] is None for entry in entries for name in ("source", "from", "to")):
+        raise LedgerError(f"{path}: holds a range without source or ends")
+    ranges = [_range(entry) for entry in entries]
     return Run(path, head, run["previous"], files, run["config"] or "{}", run["keyId"] or "", ranges)
 
 

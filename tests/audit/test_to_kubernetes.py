@@ -37,7 +37,7 @@ def records(text: bytes) -> list[dict[str, Any]]:
     split = Split(0, "file", "file")
     parsed = parse_events(RawBlock(split, Account(0, 0, len(text)), 0, text), KEY)
     assert [letter.code for letter in parsed.dead_letters] == []
-    encoded = [encode_event(event, "c", avro.string("file")) for event in parsed.events]
+    encoded = [encode_event(event, "c", avro.string("file"))[0] for event in parsed.events]
     return [fastavro.schemaless_reader(io.BytesIO(each), SCHEMA) for each in encoded]  # type: ignore[call-arg,misc]
 
 

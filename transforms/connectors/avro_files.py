@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,11 +17,12 @@ from transforms.audit.settings import UNKNOWN_HOUR
 from transforms.connectors import storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from transforms.audit.avro_blocks import AvroBlock
 
 SCHEMAS = {"events": "audit_event", "reads": "read_summary", "dead_letters": "dead_letter", "ledger": "ledger_entry"}
+KINDS = {"AuditEvent": "events", "ReadSummary": "reads", "DeadLetter": "dead_letters", "LedgerEntry": "ledger"}
 
 
 class OutputFile(msgspec.Struct, frozen=True, array_like=True):
@@ -48,12 +50,18 @@ def partition(kind: str, hour: int) -> str:
 
 def container(kind: str, blocks: list[AvroBlock]) -> tuple[str, list[bytes]]:
     """Name of a container file, and its pieces. The sync marker comes from the content, so equal content makes equal files."""
-    name = hashlib.blake2b(digest_size=16)
-    for block in blocks:
-        name.update(block.packed)
-    pieces = [avro.header(avro.minified(schema(SCHEMAS[kind])), name.digest())]
-    pieces += [avro.block(block.count, block.packed, name.digest()) for block in blocks]
-    return name.hexdigest(), pieces
+    text = avro.minified(schema(SCHEMAS[kind]))
+    sync = content_name(text, ((block.count, block.packed) for block in blocks))
+    return sync.hex(), [avro.header(text, sync), *[avro.block(block.count, block.packed, sync) for block in blocks]]
+
+
+def content_name(schema_text: str, blocks: Iterable[tuple[int, bytes]]) -> bytes:
+    """BLAKE2b-128 of a file's schema and blocks (count, compressed): its sync marker and, in hex, its name."""
+    name = hashlib.blake2b(schema_text.encode(), digest_size=16)
+    for count, packed in blocks:
+        name.update(avro.long(count))
+        name.update(packed)
+    return name.digest()
 
 
 def write_file(aside: str, run: int, kind: str, hour: int, blocks: list[AvroBlock]) -> OutputFile:
@@ -71,11 +79,34 @@ def write_file(aside: str, run: int, kind: str, hour: int, blocks: list[AvroBloc
 
 def records(file: IO[bytes], kind: str | None = None) -> Iterator[dict[str, Any]]:
     """Records of a container file, seen through today's schema of that kind where one is given."""
-    reader_schema = fastavro.parse_schema(msgspec.json.decode(schema(SCHEMAS[kind]))) if kind else None
-    yield from fastavro.reader(file, reader_schema=reader_schema)  # type: ignore[misc]
+    reader = fastavro.reader(file)
+    # Today's files need no translation, which costs as much as the reading.
+    if kind and reader.metadata.get("avro.schema") != avro.minified(schema(SCHEMAS[kind])):
+        file.seek(0)
+        reader = fastavro.reader(file, reader_schema=fastavro.parse_schema(msgspec.json.decode(schema(SCHEMAS[kind]))))
+    yield from reader
 
 
 def records_of(path: str, kind: str | None = None) -> Iterator[dict[str, Any]]:
     """Records of the file at a path."""
     with storage.opened(path) as file:
-        yield from records(io.BufferedReader(file) if isinstance(file, io.RawIOBase) else file, kind)
+        yield from records(_buffered(file), kind)
+
+
+def kind_of_file(path: str) -> str:
+    """events, reads, dead_letters or ledger, by the schema in the file. Raises OSError; ValueError where it is no file of ours."""
+    with storage.opened(path) as file:
+        try:
+            name = json.loads(fastavro.reader(_buffered(file)).metadata["avro.schema"])["name"]
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001 - a file that is something else makes its reader raise anything
+            raise ValueError(f"{path}: not an Avro file") from None
+    kind = KINDS.get(name)
+    if kind is None:
+        raise ValueError(f"{path}: holds {name}, which is none of our records")
+    return kind
+
+
+def _buffered(file: IO[bytes]) -> IO[bytes]:
+    return io.BufferedReader(file) if isinstance(file, io.RawIOBase) else file
