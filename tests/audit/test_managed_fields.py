@@ -18,7 +18,7 @@ MANAGED = [
         "apiVersion": "v1",
         "time": "2026-01-01T00:00:00Z",
         "fieldsType": "FieldsV1",
-        "fieldsV1": {"f:spec": {"k:{\"name\":\"a]\"}": {".": {}, "v:[\"x\"]": {}}}},
+        "fieldsV1": {"f:spec": {'k:{"name":"a]"}': {".": {}, 'v:["x"]': {}}}},
     },
     {"manager": "kubelet", "operation": "Update", "fieldsV1": {}, "subresource": "status"},
 ]
@@ -32,8 +32,14 @@ def stripped(**fields: object) -> Event:
 
 def test_the_object_the_list_the_table_and_the_template_lose_them():
     table = {
-        "requestObject": {"metadata": {"name": "a", "managedFields": MANAGED, "uid": "u"}, "spec": {"template": {"metadata": {"managedFields": MANAGED}}}},
-        "responseObject": {"kind": "PodList", "items": [{"metadata": {"managedFields": MANAGED}}, {"metadata": {"labels": {}, "managedFields": MANAGED}}]},
+        "requestObject": {
+            "metadata": {"name": "a", "managedFields": MANAGED, "uid": "u"},
+            "spec": {"template": {"metadata": {"managedFields": MANAGED}}},
+        },
+        "responseObject": {
+            "kind": "PodList",
+            "items": [{"metadata": {"managedFields": MANAGED}}, {"metadata": {"labels": {}, "managedFields": MANAGED}}],
+        },
     }
     event = stripped(**table)
     assert json.loads(event.requestObject) == {"metadata": {"name": "a", "uid": "u"}, "spec": {"template": {"metadata": {}}}}
@@ -52,11 +58,17 @@ def test_bytes_are_counted_exactly_by_place():
     ("before", "after"),
     [
         ([{"op": "replace", "path": "/metadata/managedFields", "value": MANAGED}], [{"op": "replace", "path": "/metadata/managedFields"}]),
-        ([{"op": "add", "path": "", "value": {"metadata": {"managedFields": MANAGED}}}], [{"op": "add", "path": "", "value": {"metadata": {}}}]),
+        (
+            [{"op": "add", "path": "", "value": {"metadata": {"managedFields": MANAGED}}}],
+            [{"op": "add", "path": "", "value": {"metadata": {}}}],
+        ),
         ({"metadata": {"managedFields": None}}, {"metadata": {}}),
         ({"metadata": {"managedFields": [{}]}}, {"metadata": {}}),
         ({"data": {"spec": {"template": {"metadata": {"managedFields": MANAGED}}}}}, {"data": {"spec": {"template": {"metadata": {}}}}}),
-        ({"spec": {"versions": [{"schema": {"managedFields": {"type": "array"}}}]}}, {"spec": {"versions": [{"schema": {"managedFields": {"type": "array"}}}]}}),
+        (
+            {"spec": {"versions": [{"schema": {"managedFields": {"type": "array"}}}]}},
+            {"spec": {"versions": [{"schema": {"managedFields": {"type": "array"}}}]}},
+        ),
         ({"data": {"managedFields": "is a word"}}, {"data": {"managedFields": "is a word"}}),
         ({"managedFields": MANAGED, "a": '"managedFields":['}, {"a": '"managedFields":['}),
         ({'x"managedFields': [1], "a": 1}, {'x"managedFields': [1], "a": 1}),
@@ -98,14 +110,21 @@ def test_a_body_that_does_not_parse_stays_for_redaction_to_judge():
 
 
 def test_numbers_keep_their_spelling():
-    event = DECODER.decode(b'{"requestObject":{"a":1.10,"b":123456789012345678901234567890,"c":1e5,"s":"{\\"managedFields\\":null,\\"d\\":2.50}","managedFields":null}}')
+    event = DECODER.decode(
+        b'{"requestObject":{"a":1.10,"b":123456789012345678901234567890,"c":1e5,"s":"{\\"managedFields\\":null,\\"d\\":2.50}","managedFields":null}}'
+    )
     strip_managed_fields(event)
     assert bytes(event.requestObject) == b'{"a":1.10,"b":123456789012345678901234567890,"c":1e5,"s":"{\\"d\\":2.50}"}'
 
 
 texts = st.text(alphabet='"\\[]{}:,ab managedFields', max_size=12)
 leaves = st.none() | st.booleans() | st.integers() | texts
-entries = st.lists(st.fixed_dictionaries({"manager": texts, "fieldsV1": st.dictionaries(texts, st.dictionaries(texts, st.just({}), max_size=2), max_size=3)}), max_size=3)
+entries = st.lists(
+    st.fixed_dictionaries(
+        {"manager": texts, "fieldsV1": st.dictionaries(texts, st.dictionaries(texts, st.just({}), max_size=2), max_size=3)}
+    ),
+    max_size=3,
+)
 trees = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=12)
 
 
@@ -120,7 +139,11 @@ def without(node: object) -> object:
 @settings(max_examples=300, deadline=None)
 @given(trees.filter(lambda tree: "managedFields" not in json.dumps(tree)), entries, texts)
 def test_cutting_by_slices_equals_cutting_in_the_tree(tree, managed, text):
-    body = {"a": tree, "metadata": {"managedFields": managed, "z": text.replace("managedFields", "")}, "items": [{"metadata": {"n": 1, "managedFields": managed}, "t": tree}]}
+    body = {
+        "a": tree,
+        "metadata": {"managedFields": managed, "z": text.replace("managedFields", "")},
+        "items": [{"metadata": {"n": 1, "managedFields": managed}, "t": tree}],
+    }
     event = stripped(responseObject=body)
     assert json.loads(bytes(event.responseObject)) == without(body)
     once = bytes(event.responseObject)

@@ -19,9 +19,18 @@ SECRET = "s3cr3t-hunter2"
 B64 = base64.b64encode(SECRET.encode()).decode()
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 OK = {"metadata": {}, "code": 200}
-SECRETS = {"requestURI": "/api/v1/namespaces/shop/secrets/db", "objectRef": {"resource": "secrets", "namespace": "shop", "name": "db", "apiVersion": "v1"}}
-PODS = {"requestURI": "/api/v1/namespaces/shop/pods/db", "objectRef": {"resource": "pods", "namespace": "shop", "name": "db", "apiVersion": "v1"}}
-MAPS = {"requestURI": "/api/v1/namespaces/shop/configmaps/db", "objectRef": {"resource": "configmaps", "namespace": "shop", "name": "db", "apiVersion": "v1"}}
+SECRETS = {
+    "requestURI": "/api/v1/namespaces/shop/secrets/db",
+    "objectRef": {"resource": "secrets", "namespace": "shop", "name": "db", "apiVersion": "v1"},
+}
+PODS = {
+    "requestURI": "/api/v1/namespaces/shop/pods/db",
+    "objectRef": {"resource": "pods", "namespace": "shop", "name": "db", "apiVersion": "v1"},
+}
+MAPS = {
+    "requestURI": "/api/v1/namespaces/shop/configmaps/db",
+    "objectRef": {"resource": "configmaps", "namespace": "shop", "name": "db", "apiVersion": "v1"},
+}
 
 
 def masked(value: str) -> str:
@@ -47,8 +56,21 @@ def body(where: dict, before: object, code: int = 200) -> object:
     return json.loads(again) if again else None
 
 
-META = {"name": "db", "namespace": "shop", "uid": "0a6d1c1e-8f0b-4a3c-9d58-2b1f3a7f9d10", "resourceVersion": "8", "creationTimestamp": "2026-11-23T05:19:24Z"}
-WHOLE = {"kind": "Secret", "apiVersion": "v1", "metadata": META | {"labels": {"app": "cart"}}, "type": "Opaque", "immutable": True, "data": {"password": B64}}
+META = {
+    "name": "db",
+    "namespace": "shop",
+    "uid": "0a6d1c1e-8f0b-4a3c-9d58-2b1f3a7f9d10",
+    "resourceVersion": "8",
+    "creationTimestamp": "2026-11-23T05:19:24Z",
+}
+WHOLE = {
+    "kind": "Secret",
+    "apiVersion": "v1",
+    "metadata": META | {"labels": {"app": "cart"}},
+    "type": "Opaque",
+    "immutable": True,
+    "data": {"password": B64},
+}
 KEPT = WHOLE | {"data": {"password": masked(B64)}}
 
 
@@ -60,15 +82,41 @@ KEPT = WHOLE | {"data": {"password": masked(B64)}}
         pytest.param(WHOLE | {"dta": {"a": SECRET}, SECRET: SECRET}, KEPT, id="unknown fields"),
         pytest.param({"metadata": META | {"annotations": {APPLIED: json.dumps(WHOLE), "a": SECRET}}}, {"metadata": META}, id="annotations"),
         pytest.param({"metadata": {"name": SECRET}}, {"metadata": {"name": masked(SECRET)}}, id="another name"),
-        pytest.param({"kind": "SecretList", "items": [{"data": {"a": B64}}]}, {"kind": "SecretList", "items": [{"data": {"a": masked(B64)}}]}, id="list without kinds"),
+        pytest.param(
+            {"kind": "SecretList", "items": [{"data": {"a": B64}}]},
+            {"kind": "SecretList", "items": [{"data": {"a": masked(B64)}}]},
+            id="list without kinds",
+        ),
         pytest.param({"kind": "List", "items": [WHOLE, SECRET]}, {"kind": "List", "items": [KEPT, masked(SECRET)]}, id="v1.List"),
-        pytest.param({"kind": "Table", "rows": [{"cells": ["db", SECRET], "object": WHOLE}, {"object": None}]}, {"kind": "Table", "rows": [{"object": KEPT}, {"object": None}]}, id="table"),
-        pytest.param([{"op": "add", "path": "/data/password", "value": B64}], [{"op": "add", "path": "/data/password", "value": masked(B64)}], id="JSON patch"),
-        pytest.param([{"op": "replace", "path": "/data", "value": {"a": B64}}], [{"op": "replace", "path": "/data", "value": {"a": masked(B64)}}], id="JSON patch of all data"),
+        pytest.param(
+            {"kind": "Table", "rows": [{"cells": ["db", SECRET], "object": WHOLE}, {"object": None}]},
+            {"kind": "Table", "rows": [{"object": KEPT}, {"object": None}]},
+            id="table",
+        ),
+        pytest.param(
+            [{"op": "add", "path": "/data/password", "value": B64}],
+            [{"op": "add", "path": "/data/password", "value": masked(B64)}],
+            id="JSON patch",
+        ),
+        pytest.param(
+            [{"op": "replace", "path": "/data", "value": {"a": B64}}],
+            [{"op": "replace", "path": "/data", "value": {"a": masked(B64)}}],
+            id="JSON patch of all data",
+        ),
         pytest.param([{"op": "add", "path": "", "value": WHOLE}], [{"op": "add", "path": "", "value": KEPT}], id="JSON patch of the whole"),
-        pytest.param([{"op": "copy", "from": "/data/a", "path": "/metadata/labels/l"}], [{"op": "copy", "from": "/data/a", "path": "/metadata/labels/l"}], id="JSON patch copy"),
-        pytest.param([{"op": "test", "path": f"/spec/{SECRET}", "value": 1}], [{"op": "test", "path": f"/spec/{masked(SECRET)}", "value": masked("1")}], id="JSON patch elsewhere"),
-        pytest.param({"stringData": {"a": SECRET}, "$setElementOrder/x": [SECRET]}, {"stringData": {"a": masked(SECRET)}}, id="strategic patch"),
+        pytest.param(
+            [{"op": "copy", "from": "/data/a", "path": "/metadata/labels/l"}],
+            [{"op": "copy", "from": "/data/a", "path": "/metadata/labels/l"}],
+            id="JSON patch copy",
+        ),
+        pytest.param(
+            [{"op": "test", "path": f"/spec/{SECRET}", "value": 1}],
+            [{"op": "test", "path": f"/spec/{masked(SECRET)}", "value": masked("1")}],
+            id="JSON patch elsewhere",
+        ),
+        pytest.param(
+            {"stringData": {"a": SECRET}, "$setElementOrder/x": [SECRET]}, {"stringData": {"a": masked(SECRET)}}, id="strategic patch"
+        ),
         pytest.param({"data": None}, {"data": None}, id="merge patch that deletes"),
         pytest.param({"data": {"a": None, "b": 1234567}}, {"data": {"a": None, "b": masked("1234567")}}, id="merge patch of a number"),
         pytest.param(SECRET, masked(SECRET), id="a string"),
@@ -76,18 +124,38 @@ KEPT = WHOLE | {"data": {"password": masked(B64)}}
         pytest.param([SECRET, [SECRET]], [masked(SECRET), masked(json.dumps([SECRET]))], id="an array"),
         pytest.param({"Data": {"a": SECRET}, "data": {"a": "x"}}, {}, id="keys in another case: all goes"),
         pytest.param({"data": SECRET}, {"data": masked(SECRET)}, id="data that is no object"),
-        pytest.param({"metadata": {"labels": {"l": B64.rstrip("="), "m": SECRET, "n": "plain"}}, "data": {"a": B64}}, {"metadata": {"labels": {"l": masked(B64.rstrip("=")), "m": masked(SECRET), "n": "plain"}}, "data": {"a": masked(B64)}}, id="labels copied from data"),
-        pytest.param({"metadata": {"labels": {"l": B64.rstrip("=")}}}, {"metadata": {"labels": {"l": masked(B64.rstrip("="))}}}, id="label in base64 without its data"),
-        pytest.param({"kind": "DeleteOptions", "gracePeriodSeconds": 0, "propagationPolicy": "Background", "a": SECRET}, {"kind": "DeleteOptions", "gracePeriodSeconds": 0, "propagationPolicy": "Background"}, id="DeleteOptions"),
+        pytest.param(
+            {"metadata": {"labels": {"l": B64.rstrip("="), "m": SECRET, "n": "plain"}}, "data": {"a": B64}},
+            {"metadata": {"labels": {"l": masked(B64.rstrip("=")), "m": masked(SECRET), "n": "plain"}}, "data": {"a": masked(B64)}},
+            id="labels copied from data",
+        ),
+        pytest.param(
+            {"metadata": {"labels": {"l": B64.rstrip("=")}}},
+            {"metadata": {"labels": {"l": masked(B64.rstrip("="))}}},
+            id="label in base64 without its data",
+        ),
+        pytest.param(
+            {"kind": "DeleteOptions", "gracePeriodSeconds": 0, "propagationPolicy": "Background", "a": SECRET},
+            {"kind": "DeleteOptions", "gracePeriodSeconds": 0, "propagationPolicy": "Background"},
+            id="DeleteOptions",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_secret_keeps_its_skeleton_in_every_shape(before, after):
     assert body(SECRETS, before) == after
 
 
 def test_of_a_failed_request_for_a_secret_neither_keys_nor_labels_nor_type_stay():
-    assert body(SECRETS, WHOLE | {"type": SECRET}, code=422) == {"kind": "Secret", "apiVersion": "v1", "metadata": META, "immutable": True, "data": {}}
-    assert body(SECRETS, [{"op": "add", "path": f"/data/{SECRET}", "value": "x"}], code=422) == [{"op": "add", "path": "/data", "value": masked("x")}]
+    assert body(SECRETS, WHOLE | {"type": SECRET}, code=422) == {
+        "kind": "Secret",
+        "apiVersion": "v1",
+        "metadata": META,
+        "immutable": True,
+        "data": {},
+    }
+    assert body(SECRETS, [{"op": "add", "path": f"/data/{SECRET}", "value": "x"}], code=422) == [
+        {"op": "add", "path": "/data", "value": masked("x")}
+    ]
 
 
 def test_duplicate_keys_never_survive_by_copying():
@@ -121,7 +189,16 @@ def test_any_evidence_makes_a_request_sensitive(where):
     assert sensitive_read(decoded(fields))
 
 
-@pytest.mark.parametrize("uri", ["/api/v1/namespaces/shop/pods/secrets", "/api/v1/namespaces/secrets/pods", "/apis/apps/v1/deployments", "/healthz", "/apis/bitnami.com/v1/sealedsecrets"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/api/v1/namespaces/shop/pods/secrets",
+        "/api/v1/namespaces/secrets/pods",
+        "/apis/apps/v1/deployments",
+        "/healthz",
+        "/apis/bitnami.com/v1/sealedsecrets",
+    ],
+)
 def test_a_name_like_secrets_does_not_make_a_request_sensitive(uri):
     assert not sensitive_read(decoded({"requestURI": uri}))
 
@@ -132,12 +209,18 @@ def failure(message: str, **details: object) -> dict:
 
 def test_the_message_of_a_failed_request_for_a_secret_keeps_reason_code_and_length():
     message = f'Secret "db" is invalid: patch: Invalid value: "{{\\"data\\":{{\\"p\\":\\"{B64}\\"}}}}"'
-    status = failure(message, name="db", kind="Secret", uid="x", causes=[{"reason": "FieldValueInvalid", "message": message, "field": f"data[{SECRET}]"}])
+    status = failure(
+        message, name="db", kind="Secret", uid="x", causes=[{"reason": "FieldValueInvalid", "message": message, "field": f"data[{SECRET}]"}]
+    )
     event = redacted(SECRETS, responseStatus=status, responseObject={"kind": "Status", "apiVersion": "v1"} | status)
     after = {
-        "metadata": {}, "status": "Failure", "message": masked(message), "reason": "Invalid",
-        "details": {"name": "db", "kind": "Secret", "causes": [{"reason": "FieldValueInvalid", "message": masked(message)}]}, "code": 422,
-    }  # fmt: skip
+        "metadata": {},
+        "status": "Failure",
+        "message": masked(message),
+        "reason": "Invalid",
+        "details": {"name": "db", "kind": "Secret", "causes": [{"reason": "FieldValueInvalid", "message": masked(message)}]},
+        "code": 422,
+    }
     assert json.loads(event.responseStatus) == after
     assert json.loads(event.responseObject) == {"kind": "Status", "apiVersion": "v1"} | after
 
@@ -157,33 +240,58 @@ def test_a_denial_that_says_only_what_the_head_says_stays(message):
     assert json.loads(redacted(SECRETS, responseStatus={"message": other, "code": 403}).responseStatus)["message"] == masked(other)
 
 
-TOKENS = {"requestURI": "/api/v1/namespaces/shop/serviceaccounts/ci/token", "objectRef": {"resource": "serviceaccounts", "subresource": "token", "name": "ci"}}
-REVIEWS = {"requestURI": "/apis/authentication.k8s.io/v1/tokenreviews", "objectRef": {"resource": "tokenreviews", "apiGroup": "authentication.k8s.io"}}
-OAUTH = {"requestURI": f"/apis/oauth.openshift.io/v1/oauthaccesstokens/{SECRET}", "objectRef": {"resource": "oauthaccesstokens", "name": SECRET}}
+TOKENS = {
+    "requestURI": "/api/v1/namespaces/shop/serviceaccounts/ci/token",
+    "objectRef": {"resource": "serviceaccounts", "subresource": "token", "name": "ci"},
+}
+REVIEWS = {
+    "requestURI": "/apis/authentication.k8s.io/v1/tokenreviews",
+    "objectRef": {"resource": "tokenreviews", "apiGroup": "authentication.k8s.io"},
+}
+OAUTH = {
+    "requestURI": f"/apis/oauth.openshift.io/v1/oauthaccesstokens/{SECRET}",
+    "objectRef": {"resource": "oauthaccesstokens", "name": SECRET},
+}
 
 
 def test_a_token_request_keeps_audience_expiry_and_the_credentials_id():
     event = redacted(
         TOKENS,
-        responseObject={"kind": "TokenRequest", "spec": {"audiences": ["api"], "expirationSeconds": 3600, "boundObjectRef": None}, "status": {"token": SECRET, "expirationTimestamp": "2026-11-23T05:19:24Z"}},
+        responseObject={
+            "kind": "TokenRequest",
+            "spec": {"audiences": ["api"], "expirationSeconds": 3600, "boundObjectRef": None},
+            "status": {"token": SECRET, "expirationTimestamp": "2026-11-23T05:19:24Z"},
+        },
         annotations={"authentication.kubernetes.io/issued-credential-id": "JTI=4f1c"},
     )
-    assert json.loads(event.responseObject) == {"kind": "TokenRequest", "spec": {"audiences": ["api"], "expirationSeconds": 3600, "boundObjectRef": None}, "status": {"expirationTimestamp": "2026-11-23T05:19:24Z"}}
+    assert json.loads(event.responseObject) == {
+        "kind": "TokenRequest",
+        "spec": {"audiences": ["api"], "expirationSeconds": 3600, "boundObjectRef": None},
+        "status": {"expirationTimestamp": "2026-11-23T05:19:24Z"},
+    }
     assert json.loads(bytes(event.annotations)) == {"authentication.kubernetes.io/issued-credential-id": "JTI=4f1c"}
 
 
 def test_a_token_review_keeps_whom_it_authenticated():
-    before = {"kind": "TokenReview", "spec": {"token": SECRET}, "status": {"authenticated": True, "user": {"username": "ci", "extra": {"a": [SECRET]}}, "error": SECRET}}
+    before = {
+        "kind": "TokenReview",
+        "spec": {"token": SECRET},
+        "status": {"authenticated": True, "user": {"username": "ci", "extra": {"a": [SECRET]}}, "error": SECRET},
+    }
     assert body(REVIEWS, before) == {"kind": "TokenReview", "spec": {}, "status": {"authenticated": True, "user": {"username": "ci"}}}
 
 
 def test_an_oauth_token_loses_its_name_everywhere_unless_it_is_a_hash():
-    event = redacted(OAUTH, responseObject={"kind": "OAuthAccessToken", "metadata": {"name": SECRET}, "userName": "alice", "refreshToken": SECRET})
+    event = redacted(
+        OAUTH, responseObject={"kind": "OAuthAccessToken", "metadata": {"name": SECRET}, "userName": "alice", "refreshToken": SECRET}
+    )
     assert event.requestURI == "/apis/oauth.openshift.io/v1/oauthaccesstokens/REDACTED"
     assert json.loads(bytes(event.objectRef))["name"] == masked(SECRET)
     assert json.loads(event.responseObject) == {"kind": "OAuthAccessToken", "metadata": {"name": masked(SECRET)}, "userName": "alice"}
     hashed = "sha256~" + "a" * 43
-    event = redacted({"requestURI": OAUTH["requestURI"].replace(SECRET, hashed), "objectRef": {"resource": "oauthaccesstokens", "name": hashed}})
+    event = redacted(
+        {"requestURI": OAUTH["requestURI"].replace(SECRET, hashed), "objectRef": {"resource": "oauthaccesstokens", "name": hashed}}
+    )
     assert hashed in event.requestURI
     assert json.loads(bytes(event.objectRef))["name"] == hashed
 
@@ -220,7 +328,11 @@ def test_a_secret_embedded_in_a_string_is_found(where, form):
 
 
 def test_a_secret_embedded_in_lists_and_templates_is_reduced_in_place():
-    before = {"kind": "Template", "objects": [WHOLE, {"kind": "ConfigMap", "data": {"a": "b"}}], "spec": {"deep": [{"manifest": {"@type": "core.k8s.io/v1.Secret", "data": {"a": B64}}}]}}
+    before = {
+        "kind": "Template",
+        "objects": [WHOLE, {"kind": "ConfigMap", "data": {"a": "b"}}],
+        "spec": {"deep": [{"manifest": {"@type": "core.k8s.io/v1.Secret", "data": {"a": B64}}}]},
+    }
     after = body({"requestURI": "/apis/x.io/v1/things", "objectRef": {"resource": "things", "apiGroup": "x.io"}}, before)
     assert after["objects"][0]["data"] == {"password": masked(B64)}
     assert after["objects"][1] == {"kind": "ConfigMap", "data": {"a": "b"}}
@@ -241,8 +353,14 @@ def test_a_secret_embedded_in_lists_and_templates_is_reduced_in_place():
         ({"args": [f"--password={SECRET}"]}, {"args": [f"--password={masked(SECRET)}"]}),
         ({"url": f"postgres://user:{SECRET}@db:5432/x"}, {"url": f"postgres://user:{masked(SECRET)}@db:5432/x"}),
         ({"header": f"X-Auth-Token: Bearer {SECRET}"}, {"header": f"X-Auth-Token: {masked('Bearer ' + SECRET)}"}),
-        ({"x.properties": f"a=b\ndb.password={SECRET}, {SECRET}\nport=80\n"}, {"x.properties": f"a=b\ndb.password={masked(f'{SECRET}, {SECRET}')}\nport=80\n"}),
-        ({"x.yaml": f"users:\n- name: u\n  token: {SECRET}\nport: 80\n"}, {"x.yaml": f"users:\n- name: u\n  token: {masked(SECRET)}\nport: 80\n"}),
+        (
+            {"x.properties": f"a=b\ndb.password={SECRET}, {SECRET}\nport=80\n"},
+            {"x.properties": f"a=b\ndb.password={masked(f'{SECRET}, {SECRET}')}\nport=80\n"},
+        ),
+        (
+            {"x.yaml": f"users:\n- name: u\n  token: {SECRET}\nport: 80\n"},
+            {"x.yaml": f"users:\n- name: u\n  token: {masked(SECRET)}\nport: 80\n"},
+        ),
         ({"x.yaml": f"password: |\n  {SECRET}\nport: 80\n"}, {"x.yaml": f"password: |\n  {masked(SECRET)}\nport: 80\n"}),
         ({"t": "a eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl b"}, {"t": f"a {masked('x' * 49)} b"}),
         ({"k": f"-----BEGIN EC PRIVATE KEY-----\n{SECRET}\n-----END EC PRIVATE KEY-----"}, {"k": masked("x" * (len(SECRET) + 60))}),
@@ -257,18 +375,51 @@ def test_credentials_in_ordinary_content_are_masked(before, after):
 
 
 SURVIVORS = {
-    "secretName": "db", "tokenizer": "bpe-3", "password_policy": "strict-12", "keyboard": "de", "LOG_LEVEL": "debug", "color": "blue-7f3a9c51",
-    "tokenExpirationSeconds": 3600, "maxTokens": 4096, "automountServiceAccountToken": False, "passwordRequired": True, "secretRef": {"name": "db"},
-    "tokenSecretRef": {"name": "db", "key": "password"}, "image": "registry.example.com/shop/cart-7f3a9c51:1.0", "digest": "sha256:" + "ab" * 32, "topologyKey": "kubernetes.io/hostname",
-    "uid": "0a6d1c1e-8f0b-4a3c-9d58-2b1f3a7f9d10", "schedule": "*/5 * * * *", "path": "/var/run/secrets/kubernetes.io/serviceaccount/token", "token": "$(TOKEN)", "apiKey": "",
-    "args": ["--verbose", "--token-file=/etc/token", "--port=8080", "-v=2"], "command": ["sh", "-c", "echo hello world"], "url": "https://db.example.com:8443/path@v2?a=b",
-    "env": [{"name": "FEATURE_FLAG", "value": "on-7f3a9c51e2d8"}, {"name": "DB_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}}],
-    "ref": {"kind": "Secret", "name": "db", "namespace": "shop", "uid": "u"}, "kinds": ["Secret", "ConfigMap"], "resources": ["secrets", "serviceaccounts/token"],
-    "text": "the secret was rotated and the token is valid", "cert": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "base64": "aGVsbG8gd29ybGQsIHRoaXMgaXMgZmluZQ==",
-    "json": '{"mode": "x", "level": 1.50}', "yaml": "kind: ConfigMap\ndata:\n  a: b\n", "version": 1.10, "big": 12345678901234567890, "message": 'secret "db" not found', "x": "key: value",
-    "affinity": {"key": "token", "operator": "In", "values": ["a"]}, "projected": {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}]},
-    "pullSecrets": [{"name": "regcred"}], "git": "git@github.com:org/repo.git", "mail": "contact team@example.com or call 123",
-}  # fmt: skip
+    "secretName": "db",
+    "tokenizer": "bpe-3",
+    "password_policy": "strict-12",
+    "keyboard": "de",
+    "LOG_LEVEL": "debug",
+    "color": "blue-7f3a9c51",
+    "tokenExpirationSeconds": 3600,
+    "maxTokens": 4096,
+    "automountServiceAccountToken": False,
+    "passwordRequired": True,
+    "secretRef": {"name": "db"},
+    "tokenSecretRef": {"name": "db", "key": "password"},
+    "image": "registry.example.com/shop/cart-7f3a9c51:1.0",
+    "digest": "sha256:" + "ab" * 32,
+    "topologyKey": "kubernetes.io/hostname",
+    "uid": "0a6d1c1e-8f0b-4a3c-9d58-2b1f3a7f9d10",
+    "schedule": "*/5 * * * *",
+    "path": "/var/run/secrets/kubernetes.io/serviceaccount/token",
+    "token": "$(TOKEN)",
+    "apiKey": "",
+    "args": ["--verbose", "--token-file=/etc/token", "--port=8080", "-v=2"],
+    "command": ["sh", "-c", "echo hello world"],
+    "url": "https://db.example.com:8443/path@v2?a=b",
+    "env": [
+        {"name": "FEATURE_FLAG", "value": "on-7f3a9c51e2d8"},
+        {"name": "DB_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}},
+    ],
+    "ref": {"kind": "Secret", "name": "db", "namespace": "shop", "uid": "u"},
+    "kinds": ["Secret", "ConfigMap"],
+    "resources": ["secrets", "serviceaccounts/token"],
+    "text": "the secret was rotated and the token is valid",
+    "cert": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+    "base64": "aGVsbG8gd29ybGQsIHRoaXMgaXMgZmluZQ==",
+    "json": '{"mode": "x", "level": 1.50}',
+    "yaml": "kind: ConfigMap\ndata:\n  a: b\n",
+    "version": 1.10,
+    "big": 12345678901234567890,
+    "message": 'secret "db" not found',
+    "x": "key: value",
+    "affinity": {"key": "token", "operator": "In", "values": ["a"]},
+    "projected": {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}]},
+    "pullSecrets": [{"name": "regcred"}],
+    "git": "git@github.com:org/repo.git",
+    "mail": "contact team@example.com or call 123",
+}
 
 
 @pytest.mark.parametrize("key", SURVIVORS)
@@ -295,14 +446,29 @@ def test_numbers_keep_their_spelling_through_a_search():
 @pytest.mark.parametrize(
     ("message", "after"),
     [
-        (f'Gadget "a" is invalid: spec.pin: Invalid value: "{SECRET}": must be short', f'Gadget "a" is invalid: spec.pin: Invalid value: "{masked(SECRET)}": must be short'),
-        (f'spec.mode: Unsupported value: "{SECRET}": supported values: "a", "b"', f'spec.mode: Unsupported value: "{masked(SECRET)}": supported values: "a", "b"'),
+        (
+            f'Gadget "a" is invalid: spec.pin: Invalid value: "{SECRET}": must be short',
+            f'Gadget "a" is invalid: spec.pin: Invalid value: "{masked(SECRET)}": must be short',
+        ),
+        (
+            f'spec.mode: Unsupported value: "{SECRET}": supported values: "a", "b"',
+            f'spec.mode: Unsupported value: "{masked(SECRET)}": supported values: "a", "b"',
+        ),
         ("invalid character 'c' (636e72792d61 6e206e6f ...)", f"invalid character 'c' ({masked('(636e72792d61 6e206e6f ...)')})"),
         ('pods "web-7f3a9c51e2" not found', 'pods "web-7f3a9c51e2" not found'),
-        ('pods is forbidden: User "bob" cannot list resource "pods" in API group ""', 'pods is forbidden: User "bob" cannot list resource "pods" in API group ""'),
-        (f"admission webhook \"x\" denied the request: refused value: {SECRET}", f"admission webhook \"x\" denied the request: refused value: {masked(SECRET)}"),
+        (
+            'pods is forbidden: User "bob" cannot list resource "pods" in API group ""',
+            'pods is forbidden: User "bob" cannot list resource "pods" in API group ""',
+        ),
+        (
+            f'admission webhook "x" denied the request: refused value: {SECRET}',
+            f'admission webhook "x" denied the request: refused value: {masked(SECRET)}',
+        ),
         (f'forbidden: User "a" cannot get path "/login/{SECRET}"', 'forbidden: User "a" cannot get path "/login/REDACTED"'),
-        (f'userextras.authentication.k8s.io "{SECRET}" is forbidden: x', f'userextras.authentication.k8s.io "{masked(SECRET)}" is forbidden: x'),
+        (
+            f'userextras.authentication.k8s.io "{SECRET}" is forbidden: x',
+            f'userextras.authentication.k8s.io "{masked(SECRET)}" is forbidden: x',
+        ),
     ],
 )
 def test_messages_keep_what_failed_and_lose_what_they_quote(message, after):
@@ -311,27 +477,54 @@ def test_messages_keep_what_failed_and_lose_what_they_quote(message, after):
 
 def test_the_printed_object_of_a_failed_patch_is_cut_from_the_message():
     shown = f'{{"data":{{"api_key":"{SECRET}"}}}}'
-    message = json.loads(redacted(MAPS, responseStatus=failure(f"patch: Invalid value: {json.dumps(shown)}: cannot unmarshal")).responseStatus)["message"]
+    message = json.loads(
+        redacted(MAPS, responseStatus=failure(f"patch: Invalid value: {json.dumps(shown)}: cannot unmarshal")).responseStatus
+    )["message"]
     assert message.startswith("patch: Invalid value: <redacted: ")
-    message = json.loads(redacted(PODS, responseStatus=failure(f"patch: Invalid value: map[spec:map[a:{SECRET}]]")).responseStatus)["message"]
+    message = json.loads(redacted(PODS, responseStatus=failure(f"patch: Invalid value: map[spec:map[a:{SECRET}]]")).responseStatus)[
+        "message"
+    ]
     assert SECRET not in message
 
 
 def test_users_keep_names_and_known_extras():
-    user = {"username": "alice", "uid": "u1", "groups": ["dev"], "extra": {"authentication.kubernetes.io/credential-id": ["JTI=1"], "arn": ["arn:aws:iam::1:role/x"], "team": ["a"], "iam.example.com/user-assertion": [SECRET], "other": [SECRET * 3]}}
+    user = {
+        "username": "alice",
+        "uid": "u1",
+        "groups": ["dev"],
+        "extra": {
+            "authentication.kubernetes.io/credential-id": ["JTI=1"],
+            "arn": ["arn:aws:iam::1:role/x"],
+            "team": ["a"],
+            "iam.example.com/user-assertion": [SECRET],
+            "other": [SECRET * 3],
+        },
+    }
     event = redacted(PODS, user=user, impersonatedUser=user)
     kept = user | {"extra": user["extra"] | {"iam.example.com/user-assertion": [masked(SECRET)], "other": [masked(SECRET * 3)]}}
     assert json.loads(event.user) == json.loads(event.impersonatedUser) == kept
 
 
 def test_audit_annotations_about_a_secret_stay_only_if_the_server_wrote_them():
-    before = {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": "RBAC: allowed", "policy/value": SECRET, "patch.webhook.admission.k8s.io/round_0_index_0": SECRET, "mutation.webhook.admission.k8s.io/round_0_index_0": '{"mutated":true}'}
+    before = {
+        "authorization.k8s.io/decision": "allow",
+        "authorization.k8s.io/reason": "RBAC: allowed",
+        "policy/value": SECRET,
+        "patch.webhook.admission.k8s.io/round_0_index_0": SECRET,
+        "mutation.webhook.admission.k8s.io/round_0_index_0": '{"mutated":true}',
+    }
     after = before | {"policy/value": masked(SECRET), "patch.webhook.admission.k8s.io/round_0_index_0": masked(SECRET)}
     assert json.loads(redacted(SECRETS, annotations=before).annotations) == after
 
 
 def test_a_webhooks_patch_of_an_ordinary_object_keeps_op_and_path():
-    patch = {"webhook": "x", "patch": [{"op": "add", "path": "/spec/containers/0/env/-", "value": {"name": "VAULT_TOKEN", "value": SECRET}}, {"op": "add", "path": "/metadata/labels/a", "value": "b"}]}
+    patch = {
+        "webhook": "x",
+        "patch": [
+            {"op": "add", "path": "/spec/containers/0/env/-", "value": {"name": "VAULT_TOKEN", "value": SECRET}},
+            {"op": "add", "path": "/metadata/labels/a", "value": "b"},
+        ],
+    }
     event = redacted(PODS, annotations={"patch.webhook.admission.k8s.io/round_0_index_0": json.dumps(patch)})
     patch["patch"][0]["value"]["value"] = masked(SECRET)
     assert json.loads(json.loads(event.annotations)["patch.webhook.admission.k8s.io/round_0_index_0"]) == patch
@@ -372,7 +565,16 @@ def test_an_exception_within_withholds_the_content_and_keeps_the_account(monkeyp
         raise KeyError(SECRET)
 
     monkeypatch.setattr(redaction, "examine", boom)
-    event = decoded(an_event(requestURI=f"/api/v1/pods?a={SECRET}", userAgent=SECRET, requestObject={"a": SECRET}, annotations={"a": SECRET}, responseStatus=failure(SECRET), user={"username": "alice", "extra": {"a": [SECRET]}}))
+    event = decoded(
+        an_event(
+            requestURI=f"/api/v1/pods?a={SECRET}",
+            userAgent=SECRET,
+            requestObject={"a": SECRET},
+            annotations={"a": SECRET},
+            responseStatus=failure(SECRET),
+            user={"username": "alice", "extra": {"a": [SECRET]}},
+        )
+    )
     Redactor().redact(event)
     assert event.flags == ["CONTENT_WITHHELD"]
     assert event.requestURI == "/api/v1/pods?REDACTED"
@@ -384,7 +586,14 @@ def test_an_exception_within_withholds_the_content_and_keeps_the_account(monkeyp
 
 
 def test_bulk_goes_only_on_request():
-    node = {"kind": "Node", "status": {"nodeInfo": {}, "images": [{"names": ["a"]}], "conditions": [{"type": "Ready", "lastHeartbeatTime": "2026-11-23T05:19:24Z"}]}}
+    node = {
+        "kind": "Node",
+        "status": {
+            "nodeInfo": {},
+            "images": [{"names": ["a"]}],
+            "conditions": [{"type": "Ready", "lastHeartbeatTime": "2026-11-23T05:19:24Z"}],
+        },
+    }
     where = {"requestURI": "/api/v1/nodes/a/status", "objectRef": {"resource": "nodes", "subresource": "status"}}
     assert body(where, node) == node
     event = redacted(where, Redactor(strip_bulk=True), requestObject=node)
@@ -400,13 +609,13 @@ def test_the_self_test_passes_and_can_fail(monkeypatch):
             pass
 
     assert len(self_test(Blind())) >= 40
-    monkeypatch.setattr(redaction.skeleton, "_cut", lambda value, *_: value)
+    monkeypatch.setattr(redaction.skeleton, "cut", lambda value, *_: value)
     assert "secret data" in self_test(Redactor())
 
 
 def test_a_redactor_travels_to_workers_without_its_caches():
     redactor = Redactor()
     redactor.redact(decoded(an_event()))
-    copy = pickle.loads(pickle.dumps(redactor))
+    copy = pickle.loads(pickle.dumps(redactor))  # noqa: S301 - our own
     assert copy.__dict__["_uris"] == {}
     assert self_test(copy) == []

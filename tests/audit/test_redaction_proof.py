@@ -37,7 +37,20 @@ def aligned(plain: bytes) -> set[bytes]:
 
 def searched(event: Event) -> bytes:
     held = []
-    for name in ("requestURI", "userAgent", "user", "impersonatedUser", "sourceIPs", "objectRef", "responseStatus", "requestObject", "responseObject", "annotations", "auditID", "verb"):
+    for name in (
+        "requestURI",
+        "userAgent",
+        "user",
+        "impersonatedUser",
+        "sourceIPs",
+        "objectRef",
+        "responseStatus",
+        "requestObject",
+        "responseObject",
+        "annotations",
+        "auditID",
+        "verb",
+    ):
         value = getattr(event, name)
         held.append(value.encode() if isinstance(value, str) else bytes(value) if value is not msgspec.UNSET else b"")
     held.append(repr((event.reductions, event.flags, event.unknown)).encode())

@@ -26,7 +26,13 @@ JSON_PARTS = ("user", "impersonatedUser", "sourceIPs", "objectRef", "responseSta
 
 markers = st.from_regex(r"mk[a-z0-9]{6}[A-Z]{4}[0-9a-f]{8}", fullmatch=True)
 names = st.sampled_from(["spec", "items", "template", "a", "b-c", "x/y", "manifest", "values", "note"])
-innocent = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(["", "yes", "Running", "cart-1", "10.0.0.1"])
+innocent = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "yes", "Running", "cart-1", "10.0.0.1"])
+)
 
 
 def aligned(plain: bytes) -> set[bytes]:
@@ -101,7 +107,13 @@ WRAPS = {
 
 
 def secret(marker: str) -> dict:
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}, "data": {"k": base64.b64encode(marker.encode()).decode()}, "stringData": {"k": marker}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "x"},
+        "data": {"k": base64.b64encode(marker.encode()).decode()},
+        "stringData": {"k": marker},
+    }
 
 
 @st.composite
@@ -115,14 +127,18 @@ def nested(draw: st.DrawFn, leaf: object) -> object:
     return leaf
 
 
-SECRET_PATHS = st.sampled_from(["/api/v1/namespaces/shop/secrets/db", "/api/v1/secrets", "//api//v1/secrets", "/api/v1/watch/namespaces/a/secrets%00", ""])
+SECRET_PATHS = st.sampled_from(
+    ["/api/v1/namespaces/shop/secrets/db", "/api/v1/secrets", "//api//v1/secrets", "/api/v1/watch/namespaces/a/secrets%00", ""]
+)
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.data(), markers, SECRET_PATHS, st.sampled_from([200, 201, 409, 422, None]))
 def test_nothing_of_a_secret_survives_whatever_the_body(data, marker, uri, code):
     wrap = WRAPS[data.draw(st.sampled_from(sorted(WRAPS)))]
-    planted = data.draw(nested(data.draw(st.sampled_from([wrap(marker), {"data": {"k": wrap(marker)}}, {wrap(marker)[:60]: 1}, secret(marker)]))))
+    planted = data.draw(
+        nested(data.draw(st.sampled_from([wrap(marker), {"data": {"k": wrap(marker)}}, {wrap(marker)[:60]: 1}, secret(marker)])))
+    )
     body = data.draw(
         st.sampled_from(
             [
@@ -131,14 +147,31 @@ def test_nothing_of_a_secret_survives_whatever_the_body(data, marker, uri, code)
                 {"kind": "SecretList", "items": [planted, {"data": {"k": planted}}]},
                 {"kind": "Table", "rows": [{"cells": [planted], "object": planted}], "columnDefinitions": planted},
                 [{"op": "add", "path": "/data/k", "value": planted}, planted],
-                {"kind": "Status", "message": wrap(marker), "details": {"name": marker, "causes": [{"message": planted, "field": wrap(marker)}]}},
+                {
+                    "kind": "Status",
+                    "message": wrap(marker),
+                    "details": {"name": marker, "causes": [{"message": planted, "field": wrap(marker)}]},
+                },
                 planted,
             ]
         )
     )
-    body = {key: value for key, value in body.items() if not (isinstance(body, dict) and key in {"metadata", "data"} and value is None)} if isinstance(body, dict) else body
+    body = (
+        {key: value for key, value in body.items() if not (isinstance(body, dict) and key in {"metadata", "data"} and value is None)}
+        if isinstance(body, dict)
+        else body
+    )
     status = {"metadata": {}, "code": code, "message": wrap(marker), "details": {"causes": [{"message": wrap(marker)}], "name": marker}}
-    event = redacted(an_event(requestURI=uri, objectRef={"resource": "secrets", "name": marker}, requestObject=body, responseObject=body, responseStatus=status, annotations={"policy/x": wrap(marker)}))
+    event = redacted(
+        an_event(
+            requestURI=uri,
+            objectRef={"resource": "secrets", "name": marker},
+            requestObject=body,
+            responseObject=body,
+            responseStatus=status,
+            annotations={"policy/x": wrap(marker)},
+        )
+    )
     if code == 200 and marker.encode() in left(event):
         # The name of a key in the data is evidence and stays, nothing else.
         text = bytes(event.requestObject) + bytes(event.responseObject)
@@ -161,7 +194,11 @@ def test_an_embedded_secret_never_survives(data, marker, resource):
         leaf = WRAPS[form](json.dumps(manifest))
     body = {"kind": "Thing", "metadata": {"name": "a"}, "data": data.draw(nested(leaf))}
     group = "/apis/example.com/v1" if resource == "things" else "/api/v1"
-    event = redacted(an_event(requestURI=f"{group}/namespaces/shop/{resource}/a", objectRef={"resource": resource}, requestObject=body, responseObject=[body]))
+    event = redacted(
+        an_event(
+            requestURI=f"{group}/namespaces/shop/{resource}/a", objectRef={"resource": resource}, requestObject=body, responseObject=[body]
+        )
+    )
     gone(event, marker)
 
 
@@ -185,7 +222,11 @@ CREDENTIALS = [
 @given(st.data(), markers, st.sampled_from(CREDENTIALS), st.sampled_from(["pods", "configmaps", "deployments"]))
 def test_credentials_do_not_survive_whether_the_body_is_searched_or_scanned(data, marker, credential, resource):
     body = {"kind": "Thing", "spec": data.draw(nested(credential(marker)))}
-    event = DECODER.decode(msgspec.json.encode(an_event(requestURI=f"/api/v1/namespaces/shop/{resource}/a", objectRef={"resource": resource}, requestObject=body)))
+    event = DECODER.decode(
+        msgspec.json.encode(
+            an_event(requestURI=f"/api/v1/namespaces/shop/{resource}/a", objectRef={"resource": resource}, requestObject=body)
+        )
+    )
     gone(judged(event), marker)
     event = redacted(an_event(requestURI=f"/api/v1/namespaces/shop/{resource}/a", objectRef={"resource": resource}, requestObject=body))
     gone(event, marker)
@@ -195,7 +236,15 @@ def test_mutated_bodies_never_raise_and_never_leak():
     """`FUZZ_CASES` sets how many; a marker may stay only where the mutation itself took the secret's name from it."""
     generator = random.Random(7)
     marker = "mkzz81QQQQ0f0f0f0f"
-    bodies = [json.dumps(body).encode() for body in (secret(marker), {"items": [secret(marker)]}, [{"op": "add", "path": "/data/k", "value": marker}], {"data": {"k": marker}})]
+    bodies = [
+        json.dumps(body).encode()
+        for body in (
+            secret(marker),
+            {"items": [secret(marker)]},
+            [{"op": "add", "path": "/data/k", "value": marker}],
+            {"data": {"k": marker}},
+        )
+    ]
     for _ in range(FUZZED):
         body = bytearray(generator.choice(bodies))
         for _ in range(generator.randrange(1, 4)):

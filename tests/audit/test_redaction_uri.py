@@ -54,7 +54,10 @@ def test_an_ordinary_uri_is_kept(unchanged):
         (f"{PODS}?labelSelector=token%3Dx1%2Capp%3Dcart", f"{PODS}?labelSelector=token%3DREDACTED%2Capp%3Dcart"),
         (f"{PODS}?labelSelector=a%3D%3D%3D%28x", f"{PODS}?labelSelector=REDACTED"),
         (f"{PODS}?fieldSelector=spec.bogus%3Dx1", f"{PODS}?fieldSelector=REDACTED"),
-        (f"{PODS}/cart/proxy/login?user=a&password=x&verbose=true", f"{PODS}/cart/proxy/login?user=REDACTED&password=REDACTED&verbose=true"),
+        (
+            f"{PODS}/cart/proxy/login?user=a&password=x&verbose=true",
+            f"{PODS}/cart/proxy/login?user=REDACTED&password=REDACTED&verbose=true",
+        ),
         ("/api/v1/nodes/n1/proxy/run/x?cmd=id", "/api/v1/nodes/n1/proxy/run/x?cmd=REDACTED"),
         ("/api/v1/namespaces/a/services/v/proxy/v1/secret/x1", "/api/v1/namespaces/a/services/v/proxy/v1/secret/REDACTED"),
         ("/api/v1/namespaces/a/services/v/proxy/bot/0123456789abcdef0123", "/api/v1/namespaces/a/services/v/proxy/bot/REDACTED"),
@@ -82,7 +85,11 @@ WORDS = st.sampled_from(["access_token", "password", "X-Amz-Signature", "token",
 
 
 @settings(max_examples=200, deadline=None)
-@given(WORDS, st.sampled_from([PODS, f"{PODS}/a/proxy/x", "/oauth/authorize", "/api/v1/namespaces/a/services/b/proxy/", "/healthz"]), st.booleans())
+@given(
+    WORDS,
+    st.sampled_from([PODS, f"{PODS}/a/proxy/x", "/oauth/authorize", "/api/v1/namespaces/a/services/b/proxy/", "/healthz"]),
+    st.booleans(),
+)
 def test_a_credentials_parameter_never_survives(name, path, encoded):
     marker = "mk7f3a9c51"
     value = "".join(f"%{ord(letter):02x}" for letter in marker) if encoded else marker

@@ -89,11 +89,11 @@ def _rules(text: bytes, problems: list[str]) -> list[Any]:
     if len(text) > MAX_BYTES:
         problems.append(f"larger than {MAX_BYTES} bytes")
         return []
-    if b"&" in text and b"*" in text and any(isinstance(event, yaml.AliasEvent) for event in _events(text, problems)):
+    if b"&" in text and b"*" in text and any(isinstance(event, yaml.AliasEvent) for event in _events(text)):
         problems.append("YAML aliases are not accepted")
         return []
     try:
-        document = yaml.load(text, Loader=yaml.CSafeLoader)  # noqa: S506 - the safe loader, in C
+        document = yaml.load(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problems.append(f"not YAML{f', line {mark.line + 1}' if mark else ''}")
@@ -107,7 +107,7 @@ def _rules(text: bytes, problems: list[str]) -> list[Any]:
     return document["rules"]
 
 
-def _events(text: bytes, problems: list[str]) -> list[Any]:
+def _events(text: bytes) -> list[Any]:
     try:
         return list(yaml.parse(text, Loader=yaml.CSafeLoader))
     except yaml.YAMLError:
@@ -118,12 +118,11 @@ def _add(catalogue: Catalogue, rule: Any, where: str, problems: list[str], shipp
     if not isinstance(rule, dict):
         problems.append(f"{where}: must be a mapping")
         return
-    for name in rule.keys() - {"group", "resource", "kind", "fields"}:
-        problems.append(f"{where}.{name}: unknown field; known are group, resource, kind, fields")
+    unknown = sorted(map(str, rule.keys() - {"group", "resource", "kind", "fields"}))
+    problems.extend(f"{where}.{name}: unknown field; known are group, resource, kind, fields" for name in unknown)
     before = len(problems)
-    for name in ("group", "resource", "kind"):
-        if not isinstance(rule.get(name, ""), str):
-            problems.append(f"{where}.{name}: must be a string")
+    odd = [name for name in ("group", "resource", "kind") if not isinstance(rule.get(name, ""), str)]
+    problems.extend(f"{where}.{name}: must be a string" for name in odd)
     if not rule.get("resource") and not rule.get("kind"):
         problems.append(f"{where}: needs resource or kind")
     tree = FieldRules()

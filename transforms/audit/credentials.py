@@ -18,16 +18,23 @@ _KEYED: Final = (
     "session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|subscription|instrumentation|integration|client|bucket|signature|jwt"
 )
 _ENDS: Final = (
-    r"pass(?:word|wd|wort|phrase|code|key|_?wrd)s?|pwd|(?<![a-z])p(?:ass|w|sw|swd)|(?:db|pg|my|mysql|user|root|admin|smtp|redis|mongo|sql|ssh|ftp|ldap)_?pass|"
-    r"secrets?|tokens?|jwt|bearer|credentials?|creds|assertion|signature|(?<![a-z])sig|(?<![a-z])sas|(?<![a-z])pin|(?<![a-z])otp|mnemonic|(?<![a-z])salt|"
-    rf"(?:{_KEYED})[ _.\-]?keys?|(?<![a-z])dsn|conn(?:ection)?[ _.\-]?str(?:ing)?|dockerconfigjson|dockercfg|docker[_.\-]?auth|htpasswd|cookies?|"
+    r"pass(?:word|wd|wort|phrase|code|key|_?wrd)s?|pwd|(?<![a-z])p(?:ass|w|sw|swd)|"
+    r"(?:db|pg|my|mysql|user|root|admin|smtp|redis|mongo|sql|ssh|ftp|ldap)_?pass|"
+    r"secrets?|tokens?|jwt|bearer|credentials?|creds|assertion|signature|(?<![a-z])sig|(?<![a-z])sas|(?<![a-z])pin|(?<![a-z])otp|"
+    r"mnemonic|(?<![a-z])salt|"
+    rf"(?:{_KEYED})[ _.\-]?keys?|(?<![a-z])dsn|conn(?:ection)?[ _.\-]?str(?:ing)?|"
+    r"dockerconfigjson|dockercfg|docker[_.\-]?auth|htpasswd|cookies?|"
     r"authorization|(?:basic|proxy|http|registry)[ _.\-]?auth|auth[ _.\-]?(?:code|header|basic)"
 )
-_ENDING: Final = r"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|raw|literal|current|previous|old|new|env))?[ _.\-]?\d{0,4}"
+_ENDING: Final = (
+    r"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|raw|literal|current|previous|old|new|env))?[ _.\-]?\d{0,4}"
+)
 _KEY: Final = re.compile(rf"(?:{_ENDS}){_ENDING}$")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Names of things beside credentials, and numbers that count.
-_NOT_KEY: Final = re.compile(r"(?:existing|image_?pull|auth-?tls|auth)[ _.\-]?secrets?$|(?:max|min|num|total)[ _.\-]?tokens?$|pass_?key$|primary_?key$")
+_NOT_KEY: Final = re.compile(
+    r"(?:existing|image_?pull|auth-?tls|auth)[ _.\-]?secrets?$|(?:max|min|num|total)[ _.\-]?tokens?$|pass_?key$|primary_?key$"
+)
 _STRONG: Final = re.compile(r"pass|pwd|pin|otp|code")
 
 # Values under a credential's key that are none: settings, references, templates, paths of mounted files.
@@ -85,7 +92,8 @@ _VALUE: Final = (
 )
 _TEXT: Final = re.compile(rf"((?:{_ENDS}){_ENDING}\\*[\"'`]?\]?\s*(?:=>|:=|==?|:)\s*)({_VALUE})", re.IGNORECASE)
 _SAID: Final = re.compile(
-    r"((?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|(?<![a-z])pw|token|jwt|(?<![a-z])pin|api[_\-]?key)\s+(?:is\s+|was\s+|of\s+\S+\s+)?)(?=\S*\d)([^\s\"'<]{5,})",
+    r"((?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|(?<![a-z])pw|token|jwt|(?<![a-z])pin|api[_\-]?key)\s+"
+    r"(?:is\s+|was\s+|of\s+\S+\s+)?)(?=\S*\d)([^\s\"'<]{5,})",
     re.IGNORECASE,
 )
 _OPTION: Final = re.compile(rf"((?<![\w])--?[\w.\-]*(?:{_ENDS})\s+)(\"[^\"]*\"|'[^']*'|[^\s\"'<\-][^\s]*)", re.IGNORECASE)
@@ -94,9 +102,17 @@ _NAMED: Final = re.compile(
     r"(\\*\"(?:<redacted: \d+ bytes>|[^\"\\\n])*\\*\"|'[^'\n]*'|<redacted: \d+ bytes>|[^\s,;\]\}]+)",
     re.IGNORECASE,
 )
-_HEADER: Final = re.compile(r"(authorization\\*[\"']?\s*[:=]\s*\\*[\"']?)([^\"'\n\r\\]+)|(\b(?:bearer|basic)\s+)(?=[^\s\"']*[\d=])([A-Za-z0-9._~+/=\-]{6,})", re.IGNORECASE)
-_PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z0-9 ]*-----|\Z)|PuTTY-User-Key-File.*\Z", re.DOTALL)
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(?:([^\s/?#:@\"'<>\\]*):(?!\d{1,5}(?:[/?#\s]|\Z))((?!<redacted)[^\s/\"'<>\\]+|[^\s\"'<>\\@]+)|([^\s/?#:@\"'<>\\]{12,}))@")
+_HEADER: Final = re.compile(
+    r"(authorization\\*[\"']?\s*[:=]\s*\\*[\"']?)([^\"'\n\r\\]+)|(\b(?:bearer|basic)\s+)(?=[^\s\"']*[\d=])([A-Za-z0-9._~+/=\-]{6,})",
+    re.IGNORECASE,
+)
+_PEM: Final = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z0-9 ]*-----|\Z)|PuTTY-User-Key-File.*\Z", re.DOTALL
+)
+_URL: Final = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.\-]*://)"
+    r"(?:([^\s/?#:@\"'<>\\]*):(?!\d{1,5}(?:[/?#\s]|\Z))((?!<redacted)[^\s/\"'<>\\]+|[^\s\"'<>\\@]+)|([^\s/?#:@\"'<>\\]{12,}))@"
+)
 _CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-u|--user|--proxy-user)[ =]?)([^\s:\"'<]+:[^\s\"'<]+)")
 _DATABASE: Final = re.compile(r"(\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass)\b[^|;&\n]*?\s-p)([^\s<]{3,})")
 _SHAPES: Final = re.compile(
@@ -112,12 +128,14 @@ _SHAPES: Final = re.compile(
 )
 # In a file of many lines a credential reaches to the end of its line; in one line, to the next delimiter.
 _LINE: Final = re.compile(
-    rf"^([ \t]*(?:export[ \t]+|set[ \t]+|-[ \t]+)*[\"']?[\w.\-/]*(?:{_ENDS}){_ENDING}[\"']?[ \t]*[:=][ \t]*)(\S.*)$", re.IGNORECASE | re.MULTILINE
+    rf"^([ \t]*(?:export[ \t]+|set[ \t]+|-[ \t]+)*[\"']?[\w.\-/]*(?:{_ENDS}){_ENDING}[\"']?[ \t]*[:=][ \t]*)(\S.*)$",
+    re.IGNORECASE | re.MULTILINE,
 )
 # Without one of these a pattern cannot match: finding a substring costs a hundredth of trying a pattern at every letter.
 _PREFIXES: Final = (
-    "eyJ AKIA ASIA AGPA AROA AIDA ABIA ACCA AIza ya29. GOCSPX- ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- gldt- glrt- glcbt- glptt- glft- glsoat- xox xapp- "
-    "hooks.slack k_live_ k_test_ whsec_ sk- hvs. hvb. hvr. s. SG. npm_ pypi- dop_v1_ dckr_pat_ AGE-SECRET EAAC sha256~"
+    "eyJ AKIA ASIA AGPA AROA AIDA ABIA ACCA AIza ya29. GOCSPX- ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ "
+    "glpat- gldt- glrt- glcbt- glptt- glft- glsoat- xox xapp- hooks.slack k_live_ k_test_ whsec_ "
+    "sk- hvs. hvb. hvr. s. SG. npm_ pypi- dop_v1_ dckr_pat_ AGE-SECRET EAAC sha256~"
 ).split()
 _HINTS: Final = (
     "pass secret token key cred pwd pw jwt bearer basic assert sig sas pin otp mnemonic salt dsn conn docker cookie auth psw".split()
@@ -134,13 +152,11 @@ def scrub_text(text: str) -> str:
         text = _SHAPES.sub(_whole, text)
     low = text.lower()
     if any(hint in low for hint in _HINTS):
-        text = _NAMED.sub(_second, text)
+        if "name" in low and "value" in low:
+            text = _NAMED.sub(_second, text)
         if "\n" in text:
-            text = _LINE.sub(_assigned, _block_scalars(text))
-        text = _TEXT.sub(_assigned, text)
-        text = _HEADER.sub(_header, text)
-        text = _OPTION.sub(_second, text)
-        text = _SAID.sub(_second, text)
+            text = _LINE.sub(_assigned, _block_scalars(text)) if len(text) < _LONG else _by_line(text)
+        text = _assignments(text) if "\n" not in text or len(text) < _LONG else "\n".join(map(_assignments_of_line, text.split("\n")))
     if "-u" in text:
         text = _CURL.sub(_second, text)
     if " -p" in text:
@@ -150,6 +166,28 @@ def scrub_text(text: str) -> str:
 
 # What validation says of a field (apimachinery `field.Error`), not what the field holds.
 _VERDICT: Final = re.compile(r"(?:Invalid|Required|Unsupported|Duplicate|Forbidden|Too (?:long|many)|Internal error|Not found)\b")
+
+
+# Beyond this many letters a text is taken line by line, and only lines with a hint are tried.
+_LONG: Final = 2000
+
+
+def _assignments(text: str) -> str:
+    text = _TEXT.sub(_assigned, text)
+    text = _HEADER.sub(_header, text)
+    text = _OPTION.sub(_second, text)
+    return _SAID.sub(_second, text)
+
+
+def _assignments_of_line(line: str) -> str:
+    if len(line) < 6 or not (":" in line or "=" in line or " " in line):
+        return line
+    low = line.lower()
+    return _assignments(line) if any(hint in low for hint in _HINTS) else line
+
+
+def _by_line(text: str) -> str:
+    return "\n".join(_LINE.sub(_assigned, line) if ":" in line or "=" in line else line for line in _block_scalars(text).split("\n"))
 
 
 def _whole(found: re.Match[str]) -> str:
@@ -163,7 +201,13 @@ def _second(found: re.Match[str]) -> str:
 
 def _assigned(found: re.Match[str]) -> str:
     value = found[2].strip().strip("\\\"'")
-    if benign_value(value) or MASKED.match(value) or _VERDICT.match(value) or value[:1] in "|>{[&" or _NOT_KEY.search(found[1].rstrip("\\\"'`] =:>").lower()):
+    if (
+        benign_value(value)
+        or MASKED.match(value)
+        or _VERDICT.match(value)
+        or value[:1] in "|>{[&"
+        or _NOT_KEY.search(found[1].rstrip("\\\"'`] =:>").lower())
+    ):
         return found[0]
     quote = re.match(r"\\*[\"']?", found[2])[0] if found[2][:1] in "\\\"'" else ""  # type: ignore[index]
     return f"{found[1]}{quote}{mask(value)}{quote}"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import bz2
+import hashlib
 import lzma
 import re
 import zlib
-from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -24,7 +24,12 @@ from transforms.audit.credentials import MASKED, benign_value, counts_as_number,
 
 MAX_DEPTH: Final = 120  # of objects and arrays within one document
 MAX_WRAPPINGS: Final = 6  # of documents within strings
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _REMEMBERED: Final = 50_000
+_LONG: Final = 4000  # letters from which a string is remembered by its digest
+_LONG_REMEMBERED: Final = 32
 MAX_UNPACKED: Final = 8 << 20  # bytes that one compressed value may unpack to
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -72,10 +77,17 @@ _PRINTS: Final = re.compile(r"[^\x00-\x08\x0e-\x1f\x7f]*")
 class Search:
     """One event's search: what is cut is counted by kind in `cuts` (kind -> [count, bytes])."""
 
-    def __init__(self, catalogue: Catalogue | None = None, hash_key: bytes | None = None, clean: set[str] | None = None) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue | None = None,
+        hash_key: bytes | None = None,
+        clean: set[str] | None = None,
+        long: dict[bytes, tuple[str | None, dict[str, list[int]]]] | None = None,
+    ) -> None:
         self.catalogue = catalogue
         # Short strings that were searched and found innocent: names, images and settings come again and again.
         self.clean = set() if clean is None else clean
+        self.long = long
         self.hash_key = hash_key
         self.cuts: dict[str, list[int]] = {}
 
@@ -179,23 +191,39 @@ class Search:
                 operation["value"] = self.masked("credential", operation["value"])
             else:
                 operation["value"] = self.node(operation["value"], depth, wrapped, key)
-        for field in operation:
-            if field != "value" and isinstance(operation[field], (dict, list)):
-                operation[field] = self.node(operation[field], depth, wrapped)
-            elif field != "value" and isinstance(operation[field], str):
-                operation[field] = self.text(operation[field], wrapped)
+        for field, held in operation.items():
+            if field != "value" and isinstance(held, (dict, list)):
+                operation[field] = self.node(held, depth, wrapped)
+            elif field != "value" and isinstance(held, str):
+                operation[field] = self.text(held, wrapped)
         return operation
 
     def text(self, text: str, wrapped: int = 0) -> str:
         """A string without the Secrets and credentials in it, whatever it is wrapped in."""
         if len(text) < 6 or text in self.clean or MASKED.fullmatch(text):
             return text
+        if len(text) > _LONG and self.long is not None:
+            return self._long_text(text, wrapped, self.long)
         scrubbed = self._text(text, wrapped)
         if scrubbed is text and len(text) < 300:
             if len(self.clean) > _REMEMBERED:
                 self.clean.clear()
             self.clean.add(text)
         return scrubbed
+
+    def _long_text(self, text: str, wrapped: int, known: dict[bytes, tuple[str | None, dict[str, list[int]]]]) -> str:
+        """A long string, remembered by its digest: the same ConfigMap is read again and again."""
+        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, salt=bytes([wrapped])).digest()
+        if key not in known:
+            inner = Search(self.catalogue, self.hash_key, self.clean)
+            scrubbed = inner._text(text, wrapped)
+            if len(known) >= _LONG_REMEMBERED:
+                known.clear()
+            known[key] = (None if scrubbed == text else scrubbed, inner.cuts)
+        found, cuts = known[key]
+        for kind, (times, size) in cuts.items():
+            self.count(kind, size, times)
+        return text if found is None else found
 
     def _text(self, text: str, wrapped: int) -> str:
         if wrapped > MAX_WRAPPINGS:
@@ -246,7 +274,9 @@ class Search:
         """Mask the base64 words within a longer text that wrap a Secret or a credential."""
         if len(text) < 24 or text.islower():
             return text
-        return _BASE64_WORD.sub(lambda found: self.masked("embedded", found[0]) if self._taints_base64(found[0], wrapped) else found[0], text)
+        return _BASE64_WORD.sub(
+            lambda found: self.masked("embedded", found[0]) if self._taints_base64(found[0], wrapped) else found[0], text
+        )
 
     def _taints_base64(self, text: str, wrapped: int) -> bool:
         # Encoded text of some length always has capitals; names, digests and UUIDs have none.

@@ -21,17 +21,21 @@ _WORDS: Final = (
     (b"token", rb"s?"),
     (b"key", rb"s?"),
 )
-_ENDING: Final = rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|raw|literal|current|previous|old|new|env))?[ _.\-]?\d{0,4}"
-# What comes after the name: `"value":` (1), another string, or the end of an object (2), a scalar or a list of strings that it is the key of,
-# an assignment, a word or a PEM header's dashes (neither).
+_ENDING: Final = (
+    rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|raw|literal|current|previous|old|new|env))?[ _.\-]?\d{0,4}"
+)
+# What comes after the name: `"value":` (1), another string, or the end of an object (2), a scalar or a list of strings
+# that it is the key of, an assignment, a word or a PEM header's dashes (neither).
 _AFTER: Final = (
     rb"(?:\\*[\"'`]\s*(?:,\s*(\\*\"value\\*\"\s*:)|([,}])|:\s*(?:\[\s*)?(?:\\*[\"']|[0-9\-|>]))"
     rb"|[\"'`\]]?\s*(?:=>|:=|=|:)\s*[^\s{\[}\],]|\s+[^\s=:{}\[\]]|--)"
 )
 _CONTEXTS: Final = tuple((word, len(word), re.compile(tail + _ENDING + _AFTER)) for word, tail in _WORDS)
 _BEFORE_KEY: Final = re.compile(
-    rb"(?:private|api|app|application|access|secret|priv|encrypt|encryption|decryption|signing|sign|master|account|storage|shared|auth|user|admin|root|"
-    rb"session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|subscription|instrumentation|integration|client|bucket|signature|jwt)[ _.\-]?\Z"
+    rb"(?:private|api|app|application|access|secret|priv|encrypt|encryption|decryption|"
+    rb"signing|sign|master|account|storage|shared|auth|user|admin|root|"
+    rb"session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|"
+    rb"subscription|instrumentation|integration|client|bucket|signature|jwt)[ _.\-]?\Z"
 )
 # Anything encoded that holds a Secret is a long run of these: base64 in any alignment and depth, compressed or not, and hex.
 _RUN: Final = 48
@@ -106,7 +110,11 @@ _harmless: set[bytes] = set()
 def _note_harmless(low: bytes, at: int, word: bytes, found: re.Match[bytes] | None) -> None:
     """Remember the surroundings, if nothing beyond them had a say: the string ends within, and so does what follows it."""
     around = low[at - _BACK : at + _AHEAD]
-    if not 0 <= low.find(b'"', at, at + _AHEAD) - at <= _AHEAD - 12 or len(around) < _BACK + _AHEAD or not around.translate(None, b" \\\n\t\r") == around:
+    if (
+        not 0 <= low.find(b'"', at, at + _AHEAD) - at <= _AHEAD - 12
+        or len(around) < _BACK + _AHEAD
+        or around.translate(None, b" \\\n\t\r") != around
+    ):
         return
     if word == b"secret" and low[at - 1 : at] in _MAY_BE_KIND:
         return
@@ -125,7 +133,11 @@ def _speaks(low: bytes, at: int, word: bytes, found: re.Match[bytes] | None) -> 
     if before == b"/" and low[at + len(word) : at + len(word) + 2] == b"s/":  # the path of a mount
         return False
     if word == b"key":
-        return found is not None and before != b'"' and (low[at + 3 : at + 5] == b"--" or _BEFORE_KEY.search(low[max(0, at - 18) : at]) is not None)
+        return (
+            found is not None
+            and before != b'"'
+            and (low[at + 3 : at + 5] == b"--" or _BEFORE_KEY.search(low[max(0, at - 18) : at]) is not None)
+        )
     if word == b"secret" and before in _MAY_BE_KIND and _KIND.search(low[max(0, at - 60) : at]):
         return True
     if found is None:
@@ -194,7 +206,8 @@ def _variable(pair: bytes) -> bytes | None:
 
 
 def _spliced(body: bytes, edits: dict[int, bytes]) -> bytes:
-    parts, done = [], 0
+    parts: list[bytes] = []
+    done = 0
     for start in sorted(edits):
         parts += (body[done:start], edits[start])
         done = body.find(b"}", start) + 1
@@ -212,6 +225,8 @@ def _optional(low: bytes, at: int) -> bool:
     start = low.rfind(b'"', 0, at)
     if low[start + 1 : start + 2] == b"-":
         return True
-    if low[max(0, start - 7) : start] not in (b'"name":', b'{"key":') and not low[max(0, start - 8) : start].rstrip(b" \\").endswith((b'name":', b'name\\":')):
+    if low[max(0, start - 7) : start] not in (b'"name":', b'{"key":') and not low[max(0, start - 8) : start].rstrip(b" \\").endswith(
+        (b'name":', b'name\\":')
+    ):
         return False
     return low.rfind(b"value", max(0, start - 4096), start) > low.rfind(b"{", max(0, start - 4096), start)

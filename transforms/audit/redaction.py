@@ -8,20 +8,30 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-import msgspec
-
 from transforms.audit import skeleton
 from transforms.audit.bulk import holds_bulk, strip_bulk
 from transforms.audit.catalogue import SHIPPED, Catalogue, apply_at, load_catalogue, mask_tree
-from transforms.audit.credentials import mask, sensitive_key
 from transforms.audit.embedded import UNREADABLE, Search, dump, is_patch_operation, load
-from transforms.audit.event import ABSENT, Event, flag, reduced, text
+from transforms.audit.event import ABSENT, Event, flag, reduced
+from transforms.audit.event_parts import (
+    mask_unknown,
+    named,
+    record,
+    redact_annotation,
+    redact_reference,
+    redact_sensitive_annotation,
+    redact_status,
+    redact_unknown,
+    redact_user,
+)
+from transforms.audit.evidence import About
 from transforms.audit.managed_fields import NEEDLE, strip_managed_fields
 from transforms.audit.needles import examine, masked_bytes
-from transforms.audit.request_uri import GONE, redact_uri
+from transforms.audit.request_uri import redact_uri
+from transforms.audit.sensitive_status import status as reduce_status
 from transforms.audit.sensitivity import Address, address, sensitive_read, shape_of_reference
-from transforms.audit.skeleton import DNS_SUBDOMAIN, OAUTH, SECRET, About
-from transforms.audit.status_message import may_quote, redact_message, redact_opaque
+from transforms.audit.status_message import may_quote
+from transforms.audit.withhold import withhold
 
 __all__ = ["DEFAULT", "KINDS", "Redactor", "redact_secrets", "sensitive_read"]
 
@@ -48,13 +58,20 @@ KINDS: Final = {
     "bulk": "content of no forensic worth, on request",
 }
 
-_KEPT_EXTRAS: Final = ("authentication.kubernetes.io/", "scopes.authorization.openshift.io", "arn", "canonicalArn", "sessionName", "accessKeyId", "principalId")
-_KEPT_ANNOTATIONS: Final = (
-    "authorization.k8s.io/decision", "authorization.k8s.io/reason", "authentication.k8s.io/", "authentication.kubernetes.io/", "audit.k8s.io/", "mutation.webhook.admission.k8s.io/",
-    "pod-security.kubernetes.io/", "apiserver.latency.k8s.io/", "k8s.io/deprecated", "k8s.io/removed-release", "failed-open.", "authentication.openshift.io/", "command.gke.io/",
-)  # fmt: skip
 # Resources of Kubernetes itself whose content is free text or configuration: always searched, whatever their bytes say.
-_SEARCHED: Final = frozenset({"configmaps", "certificatesigningrequests", "validatingadmissionpolicies", "mutatingadmissionpolicies", "storageclasses", "subjectaccessreviews", "ingresses", "persistentvolumes", "podtemplates"})
+_SEARCHED: Final = frozenset(
+    {
+        "configmaps",
+        "certificatesigningrequests",
+        "validatingadmissionpolicies",
+        "mutatingadmissionpolicies",
+        "storageclasses",
+        "subjectaccessreviews",
+        "ingresses",
+        "persistentvolumes",
+        "podtemplates",
+    }
+)
 _MEMORY: Final = 20_000
 _DONE: Final = b'"code":2'
 
@@ -82,12 +99,13 @@ class Redactor:
         self.hash_key = hash_key
         self.strip_bulk = strip_bulk
         self._clean: set[str] = set()
+        self._long: dict[bytes, tuple[str | None, dict[str, list[int]]]] = {}
         self._uris: dict[str, tuple[str, Address, bool, dict[str, list[int]]]] = {}
         self._innocent: set[tuple[Any, ...]] = set()
         self._heads: dict[tuple[str, bytes | str], tuple[Any, dict[str, list[int]]] | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_uris": {}, "_heads": {}, "_innocent": set(), "_clean": set()}
+        return self.__dict__ | {"_uris": {}, "_heads": {}, "_innocent": set(), "_long": {}, "_clean": set()}
 
     def redact(self, event: Event) -> None:
         """Take every secret out of the event, in place. Never raises: what cannot be judged is withheld and flagged."""
@@ -102,7 +120,7 @@ class Redactor:
         clean, where, searched, cuts = self._uri(uri) if known is None else known
         if cuts:
             event.requestURI = clean
-            _record(event, cuts, "/requestURI")
+            record(event, cuts, "/requestURI")
         reference = bytes(event.objectRef)
         shape = where.shape if uri or not reference else None
         if shape is None and reference:
@@ -144,7 +162,9 @@ class Redactor:
             search = Search(self.rules, None, self._clean)
             clean = redact_uri(uri, where, search, self.exec_args)
             custom = "." in where.group and not where.group.endswith(".k8s.io")
-            searched = not where.known or custom or where.resource in _SEARCHED or self.rules.for_resource(where.group, where.resource) is not None
+            searched = (
+                not where.known or custom or where.resource in _SEARCHED or self.rules.for_resource(where.group, where.resource) is not None
+            )
             known = self._uris[uri] = (clean, where, searched, search.cuts)
         return known
 
@@ -164,7 +184,7 @@ class Redactor:
                 self._heads[key] = found
         if found is not None:
             setattr(event, name, found[0])
-            _record(event, found[1], "/" + name)
+            record(event, found[1], "/" + name)
         return found is not None
 
     def _part(self, name: str, raw: bytes, search: Search) -> bytes:
@@ -173,11 +193,11 @@ class Redactor:
         tree = load(raw)
         before = dump(tree)
         if name in ("user", "impersonatedUser") and isinstance(tree, dict):
-            tree = _user(tree, search)
+            tree = redact_user(tree, search)
         elif name == "annotations" and isinstance(tree, dict):
-            tree = {key: _annotation(key, value, search) for key, value in tree.items()}
+            tree = {key: redact_annotation(key, value, search) for key, value in tree.items()}
         elif name == "responseStatus":
-            tree = _status(tree, search)
+            tree = redact_status(tree, search)
         else:
             tree = search.node(tree)
         after = dump(tree)
@@ -195,7 +215,7 @@ class Redactor:
         if b"eyJ" in reference or b"\\" in reference:
             self._head(event, "objectRef", reference)
         if event.unknown is not None:
-            _unknown(event, Search(self.rules, self.hash_key, self._clean))
+            redact_unknown(event, Search(self.rules, self.hash_key, self._clean, self._long))
         if event.requestObject is ABSENT and event.responseObject is ABSENT:
             return
         failed = status != b"" and _DONE not in status
@@ -211,7 +231,7 @@ class Redactor:
                 reduced(event, "credential", "/" + name, *masked_bytes(body, clean))
 
     def _body(self, event: Event, name: str, body: bytes, where: Address) -> None:
-        search = Search(self.rules, self.hash_key, self._clean)
+        search = Search(self.rules, self.hash_key, self._clean, self._long)
         try:
             tree = load(body)
             before = dump(tree)
@@ -225,7 +245,7 @@ class Redactor:
         if after == before and body.count(b'":') == after.count(b'":') and b"\\u00" not in body:
             return
         setattr(event, name, after)
-        _record(event, search.cuts, "/" + name)
+        record(event, search.cuts, "/" + name)
         if NEEDLE in after and NEEDLE not in body:  # it was spelt with escapes
             strip_managed_fields(event)
 
@@ -247,24 +267,24 @@ class Redactor:
             whole["items"] = search.node(items, rules=rules)
             return whole
         if isinstance(tree, dict) and (tree.get("kind") == "Status" or ("code" in tree and "message" in tree)):
-            tree = _status(tree, search)
+            tree = redact_status(tree, search)
         return search.node(tree)
 
     # -- events about Secrets, tokens and OAuth objects
 
     def _sensitive(self, event: Event, where: Address, shape: str, reference: bytes, raw_status: bytes) -> None:
-        search = Search(self.rules, self.hash_key, self._clean)
+        search = Search(self.rules, self.hash_key, self._clean, self._long)
         ref = load(reference) if reference else None
         status = load(raw_status) if raw_status else None
         code = status.get("code") if isinstance(status, dict) else None
-        about = About(*_named(where, ref, shape), failed=isinstance(code, int) and code >= 400)
+        about = About(*named(where, ref, shape), failed=isinstance(code, int) and code >= 400)
         if isinstance(ref, dict):
-            clean = _reference(ref, about, search, shape)
+            clean = redact_reference(ref, about, search)
             if search.cuts:
                 event.objectRef = dump(clean)  # type: ignore[assignment]
-                _record(event, search.cuts, "/objectRef")
+                record(event, search.cuts, "/objectRef")
         if isinstance(status, dict):
-            self._settle(event, "responseStatus", raw_status, skeleton.status(status, Search(), about), Search(), about)
+            self._settle(event, "responseStatus", raw_status, reduce_status(status, Search(), about), about)
         elif raw_status and raw_status != b"null":
             _withhold_body(event, "responseStatus", len(raw_status), "withheld")
         for name in ("requestObject", "responseObject"):
@@ -275,23 +295,23 @@ class Redactor:
         if annotations:
             search = Search(self.rules, None, self._clean)
             held = load(annotations)
-            kept = {key: _sensitive_annotation(key, value, search) for key, value in held.items()} if isinstance(held, dict) else {}
+            kept = {key: redact_sensitive_annotation(key, value, search) for key, value in held.items()} if isinstance(held, dict) else {}
             if search.cuts or not isinstance(held, dict):
                 event.annotations = dump(kept)  # type: ignore[assignment]
-                _record(event, search.cuts, "/annotations")
+                record(event, search.cuts, "/annotations")
         if event.unknown is not None:
-            _mask_unknown(event)
+            mask_unknown(event)
 
-    def _settle(self, event: Event, name: str, raw: bytes, clean: Any, search: Search, about: About) -> None:
+    def _settle(self, event: Event, name: str, raw: bytes, clean: Any, about: About) -> None:
         after = dump(clean)
         if after != dump(load(raw)) or after.count(b'":') != raw.count(b'":'):
             counted = Search()
-            skeleton.status(load(raw), counted, about)
+            reduce_status(load(raw), counted, about)
             setattr(event, name, after)
-            _record(event, counted.cuts, "/" + name)
+            record(event, counted.cuts, "/" + name)
 
     def _skeleton(self, event: Event, name: str, body: bytes, shape: str, about: About) -> None:
-        search = Search(self.rules, self.hash_key, self._clean)
+        search = Search(self.rules, self.hash_key, self._clean, self._long)
         try:
             tree = load(body)
             clean = skeleton.reduce(tree, shape, search, about)
@@ -299,165 +319,13 @@ class Redactor:
             _withhold_body(event, name, len(body), "unreadable")
             return
         setattr(event, name, dump(clean))
-        _record(event, search.cuts, "/" + name)
-
-
-def _record(event: Event, cuts: dict[str, list[int]], path: str) -> None:
-    for kind, (count, size) in cuts.items():
-        reduced(event, kind, path, count, size)
+        record(event, search.cuts, "/" + name)
 
 
 def _withhold_body(event: Event, name: str, size: int, kind: str) -> None:
     setattr(event, name, b"")
     reduced(event, kind, "/" + name, 1, size)
     flag(event, "BODY_WITHHELD")
-
-
-def _named(where: Address, ref: Any, shape: str) -> tuple[str, str]:
-    """The name and namespace that may stay: the object reference's, else the URI's, if they are DNS names."""
-    held = ref if isinstance(ref, dict) else {}
-    name, namespace = held.get("name") or where.name, held.get("namespace") or where.namespace
-    safe = isinstance(name, str) and (len(name) == 50 and name.startswith("sha256~") if shape == OAUTH and where.resource != "oauthclients" else DNS_SUBDOMAIN.fullmatch(name))
-    return (name if safe else "", namespace if isinstance(namespace, str) and DNS_SUBDOMAIN.fullmatch(namespace) else "")
-
-
-def _reference(ref: dict[str, Any], about: About, search: Search, shape: str) -> dict[str, Any]:
-    out = {}
-    for field, value in ref.items():
-        if field == "name" and value != about.name:
-            out[field] = search.masked("name", value) if isinstance(value, str) and value else ""
-        elif field == "name":
-            out[field] = value
-        elif isinstance(value, str):
-            out[field] = search.text(value)
-        else:
-            search.count("name", len(dump(value)))
-    return out
-
-
-def _user(user: dict[str, Any], search: Search) -> dict[str, Any]:
-    """A user keeps name, groups and the extras that Kubernetes and its clouds define; other extras may be signed assertions."""
-    extra = user.get("extra")
-    if isinstance(extra, dict):
-        user["extra"] = {key: _extra(key, values, search) for key, values in extra.items()}
-    elif extra is not None:
-        search.count("extra", len(dump(user.pop("extra"))))
-    for field in user:
-        if field != "extra" and field != "username":
-            user[field] = search.node(user[field])
-    return user
-
-
-def _extra(key: str, values: Any, search: Search) -> Any:
-    if not isinstance(values, list):
-        return [search.masked("extra", dump(values).decode())]
-    return [value if isinstance(value, str) and _extra_may_stay(key, value, search) else search.masked("extra", value if isinstance(value, str) else dump(value).decode()) for value in values]
-
-
-def _extra_may_stay(key: str, value: str, search: Search) -> bool:
-    if Search(search.catalogue).text(value) != value:
-        return False
-    if key.startswith(_KEPT_EXTRAS):
-        return True
-    return not sensitive_key(key) and len(value) <= 24
-
-
-def _annotation(key: str, value: Any, search: Search) -> Any:
-    if not isinstance(value, str):
-        return search.node(value)
-    if key.startswith(_KEPT_ANNOTATIONS):
-        return search.text(value)
-    value = redact_message(search.value(key, value), search)
-    return value if key.startswith("patch.webhook.admission.k8s.io/") else redact_opaque(value, search)
-
-
-def _sensitive_annotation(key: str, value: Any, search: Search) -> str:
-    """About a sensitive object only the server's own annotations stay; a webhook's or a policy's may quote the object."""
-    if isinstance(value, str) and key.startswith(_KEPT_ANNOTATIONS):
-        return search.text(value)
-    return search.masked("annotation", value if isinstance(value, str) else dump(value).decode())
-
-
-def _status(status: Any, search: Search) -> Any:
-    if not isinstance(status, dict):
-        return search.node(status)
-    if isinstance(status.get("message"), str):
-        status["message"] = redact_message(status["message"], search)
-    details = status.get("details")
-    if isinstance(details, dict):
-        if "userextras" in str(details.get("kind", "")) and isinstance(details.get("name"), str):
-            details["name"] = search.masked("extra", details["name"])
-        causes = details.get("causes")
-        for cause in causes if isinstance(causes, list) else ():
-            if isinstance(cause, dict) and isinstance(cause.get("message"), str):
-                cause["message"] = redact_message(cause["message"], search)
-    return search.node(status)
-
-
-def _unknown(event: Event, search: Search) -> None:
-    fields: Any = event.unknown
-    for pointer, raw in list(fields.items()):
-        key = pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
-        try:
-            clean = dump(search.node(load(raw), 0, 0, key))
-        except UNREADABLE:
-            clean = dump(mask("x" * len(raw)))
-            search.count("unreadable", len(raw))
-        name = search.text(pointer)
-        if name != pointer:
-            del fields[pointer]
-        fields[name] = clean
-    _record(event, search.cuts, "/unknown")
-
-
-def _mask_unknown(event: Event) -> None:
-    fields: Any = event.unknown
-    kept = {}
-    for pointer, raw in fields.items():
-        stand_in = raw if raw in (b"null", b"true", b"false") or raw.startswith(b'"<redacted: ') else dump(mask("x" * len(raw)))
-        if stand_in != raw:
-            reduced(event, "unknown", "/unknown", 1, len(raw))
-        kept[pointer] = stand_in
-    event.unknown = kept  # type: ignore[assignment]
-
-
-def withhold(event: Event) -> None:
-    """Keep who, what, when and where, and nothing that could hold a secret; flag the event `CONTENT_WITHHELD`."""
-    size = 0
-    for name in ("requestObject", "responseObject", "annotations"):
-        size += len(bytes(getattr(event, name)))
-        setattr(event, name, b"")
-    code = _code(bytes(event.responseStatus))
-    event.responseStatus = code  # type: ignore[assignment]
-    uri = text(event.requestURI)
-    path, mark, query = uri.partition("?")
-    if query and query != GONE:
-        event.requestURI = path + mark + GONE
-        size += len(query)
-    for name in ("user", "impersonatedUser", "objectRef"):
-        setattr(event, name, _bare(bytes(getattr(event, name))))
-    event.userAgent = mask(text(event.userAgent)) if text(event.userAgent) else event.userAgent
-    event.unknown = None
-    reduced(event, "withheld", "/", 1, size)
-    flag(event, "CONTENT_WITHHELD")
-
-
-def _code(raw: bytes) -> bytes:
-    try:
-        status = msgspec.json.decode(raw)
-        return dump({"metadata": {}, "code": status["code"]}) if isinstance(status["code"], int) else b""
-    except Exception:  # noqa: BLE001 - whatever it is, it is not a status
-        return b""
-
-
-def _bare(raw: bytes) -> bytes:
-    """A user without extras, a reference as it is; nothing where it cannot be read."""
-    try:
-        held = msgspec.json.decode(raw)
-        held.pop("extra", None)
-        return dump(held)
-    except Exception:  # noqa: BLE001 - whatever it is, it is no user and no reference
-        return b""
 
 
 DEFAULT: Final = Redactor()

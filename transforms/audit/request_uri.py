@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote, unquote_plus
 
 from transforms.audit.credentials import sensitive_key
 from transforms.audit.embedded import Search
-from transforms.audit.sensitivity import Address
-from transforms.audit.skeleton import DNS_SUBDOMAIN, OAUTH, SECRET
+from transforms.audit.evidence import DNS_SUBDOMAIN
+from transforms.audit.skeleton import OAUTH, SECRET
+
+if TYPE_CHECKING:
+    from transforms.audit.sensitivity import Address
 
 GONE: Final = "REDACTED"
 
 # Parameters of the Kubernetes API (meta/v1 options, pod log, exec, proxy): their values are settings and selectors.
 _API: Final = frozenset(
-    "watch limit timeout timeoutSeconds resourceVersion resourceVersionMatch allowWatchBookmarks sendInitialEvents fieldManager fieldValidation force dryRun pretty "
-    "gracePeriodSeconds propagationPolicy orphanDependents follow previous tailLines sinceSeconds sinceTime timestamps limitBytes stream container stdin stdout stderr tty "
-    "ports includeObject includeUninitialized insecureSkipTLSVerifyBackend exact export allowUnsafe ignoreStoreReadErrorWithClusterBreakingPotential".split()
-)  # fmt: skip
+    "watch limit timeout timeoutSeconds resourceVersion resourceVersionMatch allowWatchBookmarks "
+    "sendInitialEvents fieldManager fieldValidation force dryRun pretty "
+    "gracePeriodSeconds propagationPolicy orphanDependents follow previous tailLines sinceSeconds "
+    "sinceTime timestamps limitBytes stream container stdin stdout stderr tty "
+    "ports includeObject includeUninitialized insecureSkipTLSVerifyBackend "
+    "exact export allowUnsafe ignoreStoreReadErrorWithClusterBreakingPotential".split()
+)
 _SETTING: Final = re.compile(r"[A-Za-z0-9_.,:/\-+]{0,100}")
 _PLAIN: Final = re.compile(r"true|false|\d{1,6}(?:ms|s|m|h)?", re.IGNORECASE)
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,39}")
 _SELECTOR: Final = re.compile(r"(!?[A-Za-z0-9_./\-]+)(?:(\s*(?:==?|!=|[<>])\s*)([^,()=!<>\s]*)|(\s+(?:not\s*)?in\s*)\(([^()]*)\)|\s*)")
 # Field labels that Kubernetes knows; what follows any other is a client's invention.
 _FIELDS: Final = re.compile(
-    r"metadata\.(?:name|namespace)|spec\.(?:nodeName|restartPolicy|schedulerName|serviceAccountName|hostNetwork|unschedulable|signerName|clusterIP|type)|"
-    r"status\.(?:phase|podIPs?|nominatedNodeName|replicas|successful)|involvedObject\.[a-zA-Z]+|regarding\.[a-zA-Z]+|reason|reportingComponent|source|type"
+    r"metadata\.(?:name|namespace)|"
+    r"spec\.(?:nodeName|restartPolicy|schedulerName|serviceAccountName|hostNetwork|unschedulable|signerName|clusterIP|type)|"
+    r"status\.(?:phase|podIPs?|nominatedNodeName|replicas|successful)|involvedObject\.[a-zA-Z]+|"
+    r"regarding\.[a-zA-Z]+|reason|reportingComponent|source|type"
 )
 # Lower-case names carry no token of any known shape, and nothing that is encoded.
 _DNS: Final = re.compile(r"[a-z0-9.\-]{0,63}")
 _DIGEST: Final = re.compile(r"[0-9A-F]{64,128}")
 _PROGRAM: Final = re.compile(r"[A-Za-z0-9_./+\-]{1,100}")
 _WORD: Final = re.compile(r"[A-Za-z_.\-]{1,40}|v\d+(?:(?:alpha|beta)\d+)?|[A-Za-z0-9_.:\-]{1,10}")
-_BEFORE: Final = re.compile(r"secret|token|passw|login|auth|cred|session|reset|verify|invite|confirm|apikey|key|bearer|sign|cubbyhole|kv|bot", re.IGNORECASE)
-_ROUTES: Final = re.compile(r"tokens?|secrets?|authorize|oauth2?|login|logout|callback|keys|sessions?|certs|verify|renew|lookup(?:-self)?|data|info|self")
-_SERVED: Final = frozenset("api apis healthz livez readyz version openapi metrics swagger swaggerapi logs debug .well-known openid configz flagz statusz".split())
+_BEFORE: Final = re.compile(
+    r"secret|token|passw|login|auth|cred|session|reset|verify|invite|confirm|apikey|key|bearer|sign|cubbyhole|kv|bot", re.IGNORECASE
+)
+_ROUTES: Final = re.compile(
+    r"tokens?|secrets?|authorize|oauth2?|login|logout|callback|keys|sessions?|certs|verify|renew|lookup(?:-self)?|data|info|self"
+)
+_SERVED: Final = frozenset(
+    "api apis healthz livez readyz version openapi metrics swagger swaggerapi logs debug .well-known openid configz flagz statusz".split()
+)
 
 
 # Most URIs are this: names, and settings of the API.
 _USUAL: Final = re.compile(
-    r"(?:/[a-z0-9.\-]{1,63})+(?:\?(?:(?:allowWatchBookmarks|continue|dryRun|fieldManager|fieldValidation|force|gracePeriodSeconds|limit|propagationPolicy|resourceVersion|"
-    r"resourceVersionMatch|sendInitialEvents|timeout|timeoutSeconds|watch)=(?:[a-z0-9.\-]{0,63}|All|Strict|Warn|Ignore|Exact|NotOlderThan|Background|Foreground|Orphan)(?:&|$))*)?"
+    r"(?:/[a-z0-9.\-]{1,63})+(?:\?(?:(?:allowWatchBookmarks|continue|dryRun|fieldManager|fieldValidation|force|"
+    r"gracePeriodSeconds|limit|propagationPolicy|resourceVersion|"
+    r"resourceVersionMatch|sendInitialEvents|timeout|timeoutSeconds|watch)="
+    r"(?:[a-z0-9.\-]{0,63}|All|Strict|Warn|Ignore|Exact|NotOlderThan|Background|Foreground|Orphan)(?:&|$))*)?"
 )
 
 
@@ -126,7 +142,11 @@ def _query(query: str, address: Address, search: Search, exec_args: str) -> str:
         if not _NAME.fullmatch(plain_name):
             name = _gone(search, "query", name) if name and not (name == GONE or GONE in name) else name
         if not equals:
-            out.append(name if not name or not proxied or _PLAIN.fullmatch(plain_name) or plain_name in _API or plain_name == GONE else _gone(search, "query", name))
+            out.append(
+                name
+                if not name or not proxied or _PLAIN.fullmatch(plain_name) or plain_name in _API or plain_name == GONE
+                else _gone(search, "query", name)
+            )
             continue
         out.append(f"{name}={_value(plain_name, value, plain, address, search, proxied)}")
     return "&".join(out)
@@ -201,4 +221,9 @@ def _argument(value: str, plain: str, command: list[str], search: Search, exec_a
 
 
 def _database_password(command: list[str]) -> bool:
-    return len(command) > 1 and command[-1].startswith("-p") and len(command[-1]) > 2 and any(re.search(r"mysql|mariadb|sshpass|mongo", word) for word in command[:-1])
+    return (
+        len(command) > 1
+        and command[-1].startswith("-p")
+        and len(command[-1]) > 2
+        and any(re.search(r"mysql|mariadb|sshpass|mongo", word) for word in command[:-1])
+    )

@@ -40,7 +40,15 @@ def self_test(redactor: Redactor) -> list[str]:
 
 
 def _survives(event: Event) -> bool:
-    held = json.dumps([event.unknown and {key: raw.decode() for key, raw in event.unknown.items()}, event.reductions, event.flags, text(event.requestURI), text(event.userAgent)]).encode()
+    held = json.dumps(
+        [
+            event.unknown and {key: raw.decode() for key, raw in event.unknown.items()},
+            event.reductions,
+            event.flags,
+            text(event.requestURI),
+            text(event.userAgent),
+        ]
+    ).encode()
     for name in ("user", "impersonatedUser", "objectRef", "responseStatus", "requestObject", "responseObject", "annotations"):
         held += bytes(getattr(event, name))
     whole = base64.b64encode(CANARY.encode())[:-4]
@@ -57,22 +65,45 @@ def _secret(**more: Any) -> dict[str, Any]:
 
 
 def _about(uri: str, resource: str, **more: Any) -> dict[str, Any]:
-    return {"requestURI": uri, "objectRef": {"resource": resource, "namespace": "shop", "name": "db", "apiVersion": "v1"}, "responseStatus": {"metadata": {}, "code": 200}} | more
+    return {
+        "requestURI": uri,
+        "objectRef": {"resource": resource, "namespace": "shop", "name": "db", "apiVersion": "v1"},
+        "responseStatus": {"metadata": {}, "code": 200},
+    } | more
 
 
 def _secrets() -> dict[str, dict[str, Any]]:
     """S1 to S13: Secret objects in every shape of body, and what the server says about them."""
     applied = json.dumps(_secret(stringData={"a": CANARY}))
     patched = f'Secret "db" is invalid: patch: Invalid value: "{{\\"data\\":{{\\"password\\":\\"{_ENCODED}\\"}}}}"'
-    status = {"kind": "Status", "status": "Failure", "message": patched, "reason": "Invalid", "details": {"causes": [{"reason": "FieldValueInvalid", "message": patched, "field": CANARY}]}, "code": 422}
+    status = {
+        "kind": "Status",
+        "status": "Failure",
+        "message": patched,
+        "reason": "Invalid",
+        "details": {"causes": [{"reason": "FieldValueInvalid", "message": patched, "field": CANARY}]},
+        "code": 422,
+    }
     one = f"{_SECRETS}/db"
     return {
         "secret data": _about(one, "secrets", requestObject=_secret(), responseObject=_secret()),
         "secret stringData": _about(one, "secrets", requestObject=_secret(stringData={"a": CANARY})),
-        "secret annotation": _about(one, "secrets", responseObject=_secret(metadata={"name": "db", "annotations": {_APPLIED: applied, "a": CANARY}})),
-        "secret list": _about(_SECRETS, "secrets", verb="list", responseObject={"kind": "SecretList", "apiVersion": "v1", "items": [{"metadata": {}, "data": {"a": _ENCODED}}]}),
+        "secret annotation": _about(
+            one, "secrets", responseObject=_secret(metadata={"name": "db", "annotations": {_APPLIED: applied, "a": CANARY}})
+        ),
+        "secret list": _about(
+            _SECRETS,
+            "secrets",
+            verb="list",
+            responseObject={"kind": "SecretList", "apiVersion": "v1", "items": [{"metadata": {}, "data": {"a": _ENCODED}}]},
+        ),
         "secret table": _about(_SECRETS, "secrets", responseObject={"kind": "Table", "rows": [{"cells": [CANARY], "object": _secret()}]}),
-        "secret json patch": _about(one, "secrets", verb="patch", requestObject=[{"op": "add", "path": "/data/a", "value": _ENCODED}, {"op": "test", "path": "", "value": _secret()}]),
+        "secret json patch": _about(
+            one,
+            "secrets",
+            verb="patch",
+            requestObject=[{"op": "add", "path": "/data/a", "value": _ENCODED}, {"op": "test", "path": "", "value": _secret()}],
+        ),
         "secret merge patch": _about(one, "secrets", verb="patch", requestObject={"data": {"a": _ENCODED}, "Data": {"a": CANARY}}),
         "secret scalar patch": _about(one, "secrets", verb="patch", requestObject=CANARY),
         "secret unknown field": _about(one, "secrets", verb="patch", requestObject={"dta": {"a": CANARY}, CANARY: 1}),
@@ -92,12 +123,26 @@ def _tokens() -> dict[str, dict[str, Any]]:
     review = {"kind": "TokenReview", "spec": {"token": CANARY}, "status": {"user": {"extra": {"a": [CANARY]}}}}
     extra = {"username": "alice", "extra": {"iam.example.com/user-assertion": [CANARY]}}
     return {
-        "token request": _about("/api/v1/namespaces/shop/serviceaccounts/db/token", "serviceaccounts", responseObject={"kind": "TokenRequest", "status": {"token": CANARY}}),
+        "token request": _about(
+            "/api/v1/namespaces/shop/serviceaccounts/db/token",
+            "serviceaccounts",
+            responseObject={"kind": "TokenRequest", "status": {"token": CANARY}},
+        ),
         "token review": _about("/apis/authentication.k8s.io/v1/tokenreviews", "tokenreviews", requestObject=review, responseObject=review),
-        "oauth token": {"requestURI": f"/apis/oauth.openshift.io/v1/oauthaccesstokens/{CANARY}", "objectRef": {"resource": "oauthaccesstokens", "name": CANARY}, "responseObject": {"kind": "OAuthAccessToken", "metadata": {"name": CANARY}, "refreshToken": CANARY}},
+        "oauth token": {
+            "requestURI": f"/apis/oauth.openshift.io/v1/oauthaccesstokens/{CANARY}",
+            "objectRef": {"resource": "oauthaccesstokens", "name": CANARY},
+            "responseObject": {"kind": "OAuthAccessToken", "metadata": {"name": CANARY}, "refreshToken": CANARY},
+        },
         "user extra": _about(_PODS, "pods", user=extra, impersonatedUser=extra),
-        "review extra": _about("/apis/authorization.k8s.io/v1/subjectaccessreviews", "subjectaccessreviews", requestObject={"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "spec": {"extra": {"a": [CANARY]}}}),
-        "impersonation message": _about(_PODS, "pods", responseStatus={"message": f'userextras.authentication.k8s.io "{CANARY}" is forbidden', "code": 403}),
+        "review extra": _about(
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            "subjectaccessreviews",
+            requestObject={"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "spec": {"extra": {"a": [CANARY]}}},
+        ),
+        "impersonation message": _about(
+            _PODS, "pods", responseStatus={"message": f'userextras.authentication.k8s.io "{CANARY}" is forbidden', "code": 403}
+        ),
     }
 
 
@@ -111,7 +156,9 @@ def _heads() -> dict[str, dict[str, Any]]:
         "unknown path": {"requestURI": f"/login/{CANARY}?a={CANARY}"},
         "label selector": _about(f"{_PODS}?labelSelector={quote('token=' + CANARY)}", "pods"),
         "user agent": _about(_PODS, "pods", userAgent=f"curl/8 (token={CANARY})"),
-        "unrecognised body in hex": _about(_PODS, "pods", responseStatus={"message": f"invalid character 'c' ({CANARY.encode().hex()})", "code": 400}),
+        "unrecognised body in hex": _about(
+            _PODS, "pods", responseStatus={"message": f"invalid character 'c' ({CANARY.encode().hex()})", "code": 400}
+        ),
         "quoted value": _about(_PODS, "pods", responseStatus={"message": f'spec.a: Invalid value: "{CANARY}": must be short', "code": 422}),
     }
 
@@ -132,11 +179,25 @@ def _others() -> dict[str, dict[str, Any]]:
         "secret in a template": _about("/apis/x.io/v1/manifestworks", "manifestworks", requestObject={"spec": {"manifests": [_secret()]}}),
         "secret in JSON": _about(config, "configmaps", requestObject={"data": {"a": manifest}}),
         "secret in YAML": _about(config, "configmaps", requestObject={"data": {"a": yaml}}),
-        "secret in base64": _about(_PODS, "pods", requestObject={"metadata": {"annotations": {"a": base64.b64encode(yaml.encode()).decode()}}}),
+        "secret in base64": _about(
+            _PODS, "pods", requestObject={"metadata": {"annotations": {"a": base64.b64encode(yaml.encode()).decode()}}}
+        ),
         "secret in gzip": _about(config, "configmaps", requestObject={"binaryData": {"release": packed}}),
-        "private key": _about(config, "configmaps", requestObject={"data": {"a": f"-----BEGIN RSA PRIVATE KEY-----\n{CANARY}\n-----END RSA PRIVATE KEY-----"}}),
-        "last-applied": _about(_PODS, "pods", requestObject={"metadata": {"annotations": {_APPLIED: json.dumps({"spec": {"containers": [container]}})}}}),
+        "private key": _about(
+            config, "configmaps", requestObject={"data": {"a": f"-----BEGIN RSA PRIVATE KEY-----\n{CANARY}\n-----END RSA PRIVATE KEY-----"}}
+        ),
+        "last-applied": _about(
+            _PODS, "pods", requestObject={"metadata": {"annotations": {_APPLIED: json.dumps({"spec": {"containers": [container]}})}}}
+        ),
         "escaped key": _about(_PODS, "pods", requestObject={"metadata": {"annotations": {"db_password": CANARY}}}),
-        "secret store": _about("/apis/external-secrets.io/v1/namespaces/shop/secretstores", "secretstores", requestObject={"kind": "SecretStore", "apiVersion": "external-secrets.io/v1", "spec": {"provider": {"fake": {"data": [{"key": "/a", "value": CANARY}]}}}}),
+        "secret store": _about(
+            "/apis/external-secrets.io/v1/namespaces/shop/secretstores",
+            "secretstores",
+            requestObject={
+                "kind": "SecretStore",
+                "apiVersion": "external-secrets.io/v1",
+                "spec": {"provider": {"fake": {"data": [{"key": "/a", "value": CANARY}]}}},
+            },
+        ),
         "unknown field": _about(f"{_SECRETS}/db", "secrets", responseStatus={"code": 500, "message": CANARY}),
     }

@@ -67,7 +67,7 @@ def address_of(uri: str) -> Address:
         namespace = parts[at + 1]
         if len(parts) > at + 2 and parts[at + 2] not in ("status", "finalize"):
             at += 2
-    rest = parts[at:] + ["", "", ""]
+    rest = [*parts[at:], "", "", ""]
     shape = _shape(rest[0], rest[2])
     if shape is None and _ODD.search(path):
         shape = _shape_of_words(path)

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from transforms.audit.embedded import Search
 from transforms.audit.request_uri import redact_uri
 from transforms.audit.sensitivity import address_of
 
+if TYPE_CHECKING:
+    from transforms.audit.embedded import Search
+
 # `patch: Invalid value` prints the whole patched object, old decoders print their context
 # (kubernetes/apiserver `pkg/endpoints/handlers/patch.go`); an unrecognised body is quoted in hex (`handlers/rest.go` summarizeData).
-_OBJECT: Final = re.compile(r"(patch: Invalid value|bigger context|last-applied-configuration|Invalid value: (?=\{|map\[|\[|[a-z]+\.[A-Z]|&|\\?\"\s*[\[{]))")
-_QUOTED: Final = re.compile(r"((?:Invalid|Unsupported|Duplicate|Not supported|Too long|Required|Too many)\s?(?:value)?: )(\"(?:[^\"\\]|\\.)*\"|[^\s\",:]+)")
+_OBJECT: Final = re.compile(
+    r"(patch: Invalid value|bigger context|last-applied-configuration|Invalid value: (?=\{|map\[|\[|[a-z]+\.[A-Z]|&|\\?\"\s*[\[{]))"
+)
+_QUOTED: Final = re.compile(
+    r"((?:Invalid|Unsupported|Duplicate|Not supported|Too long|Required|Too many)\s?(?:value)?: )(\"(?:[^\"\\]|\\.)*\"|[^\s\",:]+)"
+)
 _HEX: Final = re.compile(r"\((?:0x)?[0-9a-fA-F]{4,}[0-9a-fA-F .]*\)")
 _EXTRA: Final = re.compile(r"(userextras(?:[./][^\s\"]*)? )(\"(?:[^\"\\]|\\.)*\")")
 _GO_MAP: Final = re.compile(r"map\[.*", re.DOTALL)
 # What a webhook or an admission policy says is free text, and may quote any value of the object in a word of its own.
 _DENIED: Final = re.compile(r"denied (?:the )?request: ")
-_OPAQUE: Final = re.compile(r"(?<![A-Za-z0-9_~+./:@\-])(?=[A-Za-z_~+\-]*\d)(?=[\d_~+\-]*[A-Za-z])[A-Za-z0-9_~+\-]{12,}={0,2}(?![A-Za-z0-9./:@])")
+_OPAQUE: Final = re.compile(
+    r"(?<![A-Za-z0-9_~+./:@\-])(?=[A-Za-z_~+\-]*\d)(?=[\d_~+\-]*[A-Za-z])[A-Za-z0-9_~+\-]{12,}={0,2}(?![A-Za-z0-9./:@])"
+)
 _PATH: Final = re.compile(r"(cannot [a-z]+ path )(\"/(?:[^\"\\]|\\.)*\")")
 _MAY_QUOTE: Final = ("alue", "ontext", "\n", "map[", "userextras", "(", "applied", "denied", " path ")
 
 
-_SIGNS: Final = (b"alue", b"ontext", b"\\n", b"map[", b"userextras", b"(", b"applied", b"denied", b" path ", b"Required", b"Too ", b"List\"")
+_SIGNS: Final = (b"alue", b"ontext", b"\\n", b"map[", b"userextras", b"(", b"applied", b"denied", b" path ", b"Required", b"Too ", b'List"')
 
 
 def may_quote(status: bytes) -> bool:
