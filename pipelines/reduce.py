@@ -17,17 +17,21 @@ import sys
 import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import apache_beam as beam
-import msgspec
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from pipelines.quiet_logs import quiet_logs
+
+quiet_logs()  # before Beam is imported: it remarks on packages that a base install does not have
+
+import apache_beam as beam  # noqa: E402
+import msgspec  # noqa: E402
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions, WorkerOptions
 
 from pipelines import options
 from pipelines.display import Ticker, report
 from pipelines.ledger import Run, ranges_of
 from pipelines.output import Output, OutputError
-from pipelines.quiet_logs import quiet_logs
 from pipelines.plan import Held, Plan, plan
 from transforms.aggregate_reads import AggregateReads
 from transforms.apply_policy import ApplyPolicy
@@ -149,6 +153,9 @@ def local_options(parsed: PipelineOptions, planned: Plan) -> None:
         many = cores > 1 and len(planned.splits) > 1 and planned.bytes >= WORTH_WORKERS
         direct.direct_running_mode = "multi_processing" if many else "in_memory"
         direct.direct_num_workers = min(cores, len(planned.splits)) if many else 1
+    parsed.view_as(WorkerOptions).default_sdk_harness_log_level = "CRITICAL"  # a worker's traceback may quote an event
+    root = str(Path(__file__).parent.parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])  # workers import us too
     parsed.view_as(StandardOptions).runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
@@ -251,7 +258,6 @@ def summary_of(manifest: Manifest, elapsed: float, head: str | None) -> dict[str
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 failed midway, 2 refused, 130 on Ctrl-C."""
-    quiet_logs()
     try:
         return run(sys.argv[1:] if argv is None else argv)
     except options.ConfigurationError as error:

@@ -32,7 +32,7 @@ def settle_loose(
     blocks = []
     accounts: dict[tuple[int, int], Account] = {}
     reads: dict[int, list[ReadSummary]] = {}
-    for group in groups.values():
+    for _, group in sorted(groups.items(), key=lambda group: (group[0][0], group[0][1] or "")):
         for resolved in resolve_copies(group, merge=settings.merge, fold=settings.fold):
             event, outcome = resolved.event, resolved.outcome
             at = (event.file, event.start)
