@@ -364,6 +364,12 @@ def test_a_secret_embedded_in_lists_and_templates_is_reduced_in_place():
         ({"x.yaml": f"password: |\n  {SECRET}\nport: 80\n"}, {"x.yaml": f"password: |\n  {masked(SECRET)}\nport: 80\n"}),
         ({"t": "a eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl b"}, {"t": f"a {masked('x' * 49)} b"}),
         ({"k": f"-----BEGIN EC PRIVATE KEY-----\n{SECRET}\n-----END EC PRIVATE KEY-----"}, {"k": masked("x" * (len(SECRET) + 60))}),
+        (
+            {"kubeconfig": f"users:\n- user:\n    client-key-data: {B64}\n"},
+            {"kubeconfig": masked(f"users:\n- user:\n    client-key-data: {B64}\n")},
+        ),
+        ({"a.conf": f"client-key-data: {B64}\nb: c\n"}, {"a.conf": f"client-key-data: {masked(B64)}\nb: c\n"}),
+        ({"jws": "eyJhbGciOiJIUzI1NiJ9..c2lnbmF0dXJl"}, {"jws": masked("x" * 34)}),
         ({"aws": "AKIAIOSFODNN7EXAMPLE"}, {"aws": masked("x" * 20)}),
         ({"message": f"login failed with password {SECRET}"}, {"message": f"login failed with password {masked(SECRET)}"}),
     ],
@@ -372,6 +378,26 @@ def test_credentials_in_ordinary_content_are_masked(before, after):
     assert body(MAPS, {"data": before}) == {"data": after}
     again = body(PODS, {"metadata": {"x": before}})
     assert again == {"metadata": {"x": after}}
+
+
+def test_a_registrys_login_in_a_docker_configuration_is_masked():
+    before = {"data": {"config.json": json.dumps({"auths": {"r.example.com": {"auth": "dTpodW50ZXIy", "email": "a@example.com"}}})}}
+    assert json.loads(body(MAPS, before)["data"]["config.json"]) == {
+        "auths": {"r.example.com": {"auth": masked("dTpodW50ZXIy"), "email": "a@example.com"}}
+    }
+
+
+def test_a_printer_column_that_shows_a_credential_is_masked():
+    where = {"requestURI": "/apis/example.com/v1/things", "objectRef": {"resource": "things", "apiGroup": "example.com"}}
+    columns = [{"name": "Name"}, {"name": "Admin Password"}]
+    table = {"kind": "Table", "columnDefinitions": columns, "rows": [{"cells": ["a", SECRET]}, {"cells": ["b", None]}]}
+    assert body(where, table) == table | {"rows": [{"cells": ["a", masked(SECRET)]}, {"cells": ["b", None]}]}
+
+
+def test_a_patch_of_stringdata_within_another_object_loses_its_value():
+    where = {"requestURI": "/apis/example.com/v1/works/a", "objectRef": {"resource": "works", "apiGroup": "example.com"}}
+    patch = [{"op": "add", "path": "/spec/manifests/0/stringData/a", "value": SECRET}]
+    assert body(where, patch) == [patch[0] | {"value": masked(SECRET)}]
 
 
 SURVIVORS = {

@@ -27,7 +27,7 @@ _ENDS: Final = (
     r"authorization|(?:basic|proxy|http|registry)[ _.\-]?auth|auth[ _.\-]?(?:code|header|basic)"
 )
 _ENDING: Final = (
-    r"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|raw|literal|current|previous|old|new|env))?[ _.\-]?\d{0,4}"
+    r"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env))?[ _.\-]?\d{0,4}"
 )
 _KEY: Final = re.compile(rf"(?:{_ENDS}){_ENDING}$")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -116,7 +116,7 @@ _URL: Final = re.compile(
 _CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-u|--user|--proxy-user)[ =]?)([^\s:\"'<]+:[^\s\"'<]+)")
 _DATABASE: Final = re.compile(r"(\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass)\b[^|;&\n]*?\s-p)([^\s<]{3,})")
 _SHAPES: Final = re.compile(
-    r"\beyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*){0,3}"  # JSON Web Token (RFC 7519)
+    r"\beyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]*\.?[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*){0,3}"  # JSON Web Token (RFC 7519)
     r"|\b(?:AKIA|ASIA|AGPA|AROA|AIDA|ABIA|ACCA)[A-Z0-9]{16}\b"  # AWS access key
     r"|\bAIza[A-Za-z0-9_\-]{30,}|\bya29\.[A-Za-z0-9_\-]{10,}|\bGOCSPX-[A-Za-z0-9_\-]{10,}"  # Google
     r"|\bgh[pousr]_[A-Za-z0-9]{16,}|\bgithub_pat_[A-Za-z0-9_]{16,}|\bgl(?:pat|dt|rt|cbt|ptt|ft|soat)-[A-Za-z0-9_\-]{16,}"  # GitHub, GitLab

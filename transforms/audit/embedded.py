@@ -120,6 +120,8 @@ class Search:
         """A string field's value, judged by its key and its content."""
         if key and text and sensitive_key(key) and not benign_value(text):
             return self.masked("credential", text)
+        if key == "auth" and _basic_login(text):
+            return self.masked("credential", text)
         if key == LAST_APPLIED and text:
             return self._last_applied(text, wrapped)
         return self.text(text, wrapped)
@@ -166,6 +168,8 @@ class Search:
             if own is not None:
                 mask_tree(node, own, self)
                 rules = rules or own
+        if isinstance(node.get("columnDefinitions"), list) and isinstance(node.get("rows"), list):
+            self._columns(node["columnDefinitions"], node["rows"])
         named = node.get("name", node.get("key", node.get("Name", node.get("Key"))))
         named = named if isinstance(named, str) and sensitive_key(named) else ""
         for field, value in list(node.items()):
@@ -181,13 +185,23 @@ class Search:
                 node[self.masked("credential", field)] = node.pop(field)
         return node
 
+    def _columns(self, columns: list[Any], rows: list[Any]) -> None:
+        """Mask the cells of a Table under columns that a credential's name heads: a printer column may show any field."""
+        secret = {at for at, column in enumerate(columns) if isinstance(column, dict) and sensitive_key(str(column.get("name")))}
+        for row in rows if secret else ():
+            cells = row.get("cells") if isinstance(row, dict) else None
+            for at, cell in enumerate(cells if isinstance(cells, list) else ()):
+                if at in secret and isinstance(cell, str) and not benign_value(cell):
+                    cells[at] = self.masked("credential", cell)
+
     def _operation(self, operation: dict[str, Any], depth: int, wrapped: int) -> dict[str, Any]:
         """One operation of a JSON patch (RFC 6902): the last name in its path is the key of its value."""
         path = operation["path"]
         parts = [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")]
         key = next((part for part in reversed(parts) if part and part != "-" and not part.isdigit()), "")
         if "value" in operation:
-            if key == "value" and isinstance(operation["value"], str) and "env" in parts:
+            plain = isinstance(operation["value"], str)
+            if plain and ((key == "value" and "env" in parts) or "stringData" in parts):
                 operation["value"] = self.masked("credential", operation["value"])
             else:
                 operation["value"] = self.node(operation["value"], depth, wrapped, key)
@@ -341,6 +355,14 @@ def _unpack(content: bytes) -> bytes | None:
     except (zlib.error, OSError, ValueError, EOFError, lzma.LZMAError):
         return _UNKNOWN if content.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) else None
     return None
+
+
+def _basic_login(text: str) -> bool:
+    """Whether a string is `user:password` in base64, as registries' logins are (`auths.*.auth` of a Docker configuration)."""
+    try:
+        return ":" in base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return False
 
 
 def _scrubs(text: str) -> bool:

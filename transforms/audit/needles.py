@@ -22,7 +22,7 @@ _WORDS: Final = (
     (b"key", rb"s?"),
 )
 _ENDING: Final = (
-    rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|raw|literal|current|previous|old|new|env))?[ _.\-]?\d{0,4}"
+    rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env))?[ _.\-]?\d{0,4}"
 )
 # What comes after the name: `"value":` (1), another string, or the end of an object (2), a scalar or a list of strings
 # that it is the key of, an assignment, a word or a PEM header's dashes (neither).
