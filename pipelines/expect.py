@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,13 +34,13 @@ from transforms.audit.block import RawBlock, Split
 from transforms.audit.event import FINAL_STAGES
 from transforms.audit.policy import PolicyError, load_policy
 from transforms.audit.request_info import request_info
+from transforms.audit.settings import Settings
 from transforms.connectors.audit_files import read_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from transforms.audit.explain_events import Explained
-    from transforms.audit.settings import Settings
 
 SELECTORS: Final = ("index", "auditID", "stage", "verb")
 CHECKED: Final = ("outcome", "rule", "level", "omitStages", "omitManagedFields", "why")
@@ -227,7 +228,9 @@ def _differences(one: dict[str, Any], row: Explained) -> list[str]:
         if name in ("why", "omitStages"):
             wanted, got = sorted(map(str, wanted if isinstance(wanted, list) else [wanted])), sorted(got)
         if wanted != got:
-            problems.append(f"{row.auditID or '-'} {row.stage or '-'} {row.verb or '-'} ({row.source.offset}): {name}: expected {_shown(wanted)}, got {_shown(got)}")
+            problems.append(
+                f"{row.auditID or '-'} {row.stage or '-'} {row.verb or '-'} ({row.source.offset}): {name}: expected {_shown(wanted)}, got {_shown(got)}"
+            )
     return problems
 
 

@@ -12,13 +12,14 @@ from transforms.audit.account import OUTCOMES
 from transforms.audit.event import EARLY_STAGES
 from transforms.audit.guards import BUILT_IN, load_guards
 from transforms.audit.suggest_rules import suggest_rules
-from transforms.audit.survey import Count
+from transforms.audit.survey_table import Count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from transforms.audit.settings import Compiled
-    from transforms.audit.survey import Key, Surveyed
+    from transforms.audit.survey import Surveyed
+    from transforms.audit.survey_table import Key
 
 ROWS: Final = 12
 MONTH: Final = 30 * 86_400  # seconds
@@ -93,7 +94,12 @@ def _steps(found: Surveyed) -> tuple[list[dict[str, Any]], int]:
     redacted = cut - kinds["level"] - kinds["managedFields"] - kinds["bulk"]
     folded = sums["folded"].left
     rows: list[tuple[str, str, int | None, int]] = [
-        ("policy", "Policy: events dropped", sums["dropped_by_rule"].events + sums["dropped_by_stage"].events, sums["dropped_by_rule"].size + sums["dropped_by_stage"].size),
+        (
+            "policy",
+            "Policy: events dropped",
+            sums["dropped_by_rule"].events + sums["dropped_by_stage"].events,
+            sums["dropped_by_rule"].size + sums["dropped_by_stage"].size,
+        ),
         ("level", "Policy: bodies cut", None, kinds["level"]),
         ("managedFields", "managedFields", None, kinds["managedFields"]),
         ("redaction", "Redaction", None, redacted),
@@ -107,7 +113,14 @@ def _steps(found: Surveyed) -> tuple[list[dict[str, Any]], int]:
 
 
 # Which of the survey's samples shows the state after a step; what it cannot show gets its share of JSON bytes.
-_AFTER: Final = {"policy": "policy", "level": "policy", "managedFields": "managedFields", "redaction": "redaction", "merged": "merged", "folded": "folded"}
+_AFTER: Final = {
+    "policy": "policy",
+    "level": "policy",
+    "managedFields": "managedFields",
+    "redaction": "redaction",
+    "merged": "merged",
+    "folded": "folded",
+}
 
 
 def _stored_steps(steps: list[dict[str, Any]], found: Surveyed, captured: int) -> None:
@@ -132,7 +145,10 @@ def _stored_steps(steps: list[dict[str, Any]], found: Surveyed, captured: int) -
 def _span(found: Surveyed) -> dict[str, Any] | None:
     if found.first is None or found.last is None:
         return None
-    times = {name: datetime.fromtimestamp(moment / _MICRO, UTC).isoformat().replace("+00:00", "Z") for name, moment in (("from", found.first), ("to", found.last))}
+    times = {
+        name: datetime.fromtimestamp(moment / _MICRO, UTC).isoformat().replace("+00:00", "Z")
+        for name, moment in (("from", found.first), ("to", found.last))
+    }
     return times | {"seconds": (found.last - found.first) / _MICRO}
 
 
@@ -140,7 +156,12 @@ def _cost(price: float | None, span: dict[str, Any] | None, captured: int, left:
     if price is None:
         return None
     if span is None or span["seconds"] < SHORTEST:
-        return {"pricePerGB": price, "perMonthBefore": None, "perMonthAfter": None, "note": f"the events span less than {SHORTEST} seconds: too little to guess a month from"}
+        return {
+            "pricePerGB": price,
+            "perMonthBefore": None,
+            "perMonthAfter": None,
+            "note": f"the events span less than {SHORTEST} seconds: too little to guess a month from",
+        }
     factor = MONTH / span["seconds"] / GB * price
     note = f"extrapolated from {_duration(span['seconds'])} of events to 30 days of the same"
     return {"pricePerGB": price, "perMonthBefore": round(captured * factor, 2), "perMonthAfter": round(left * factor, 2), "note": note}
@@ -156,7 +177,13 @@ def _duration(seconds: float) -> str:
 def _row(name: Any, counts: Sequence[tuple[Key, Count]]) -> dict[str, Any]:
     kept = [(count.events, count.left) for key, count in counts if key.outcome == "kept"]
     events, size = sum(count.events for _, count in counts), sum(count.size for _, count in counts)
-    return {"name": name, "events": events, "jsonBytes": size, "keptEvents": sum(number for number, _ in kept), "keptBytes": sum(length for _, length in kept)}
+    return {
+        "name": name,
+        "events": events,
+        "jsonBytes": size,
+        "keptEvents": sum(number for number, _ in kept),
+        "keptBytes": sum(length for _, length in kept),
+    }
 
 
 def _grouped(table: dict[Key, Count], of: Callable[[Key], Any]) -> dict[Any, list[tuple[Key, Count]]]:
@@ -207,7 +234,12 @@ def _guards(table: dict[Key, Count], compiled: Compiled) -> list[dict[str, Any]]
     reasons = BUILT_IN | ({guard.name: guard.reason for guard in load_guards(own.encode())} if own is not None else {})
     groups = _grouped({key: count for key, count in table.items() if key.outcome == "kept" and key.why is not None}, lambda key: key.why)
     rows = [
-        {"guard": name, "events": sum(count.events for _, count in counts), "jsonBytes": sum(count.left for _, count in counts), "reason": reasons.get(name, "")}
+        {
+            "guard": name,
+            "events": sum(count.events for _, count in counts),
+            "jsonBytes": sum(count.left for _, count in counts),
+            "reason": reasons.get(name, ""),
+        }
         for name, counts in groups.items()
     ]
     return sorted(rows, key=lambda row: (-row["events"], row["guard"]))
@@ -226,15 +258,17 @@ def _policy(found: Surveyed, compiled: Compiled) -> dict[str, Any]:
             if key.outcome == "dropped_by_rule" and key.why is not None:
                 hides[key.why] += count.events
         dropped = sum(count.size for _, count in gone)
-        rules.append({
-            "rule": index,
-            "level": rule.level,
-            "events": sum(count.events for _, count in counts),
-            "jsonBytes": sum(count.size for _, count in counts),
-            "dropped": sum(count.events for _, count in gone),
-            "saves": dropped + found.level_cuts.get(index, 0),
-            "hides": dict(hides.most_common()),
-        })
+        rules.append(
+            {
+                "rule": index,
+                "level": rule.level,
+                "events": sum(count.events for _, count in counts),
+                "jsonBytes": sum(count.size for _, count in counts),
+                "dropped": sum(count.events for _, count in gone),
+                "saves": dropped + found.level_cuts.get(index, 0),
+                "hides": dict(hides.most_common()),
+            }
+        )
     lost = [(key, count) for key, count in groups.get(None, []) if key.outcome == "dropped_by_rule"]
     hidden: Counter[str] = Counter()
     for key, count in lost:
@@ -245,7 +279,14 @@ def _policy(found: Surveyed, compiled: Compiled) -> dict[str, Any]:
     return {
         "rules": rules,
         "neverMatched": [row["rule"] for row in rules if not row["events"]],
-        "unmatched": {"events": unmatched["events"], "jsonBytes": unmatched["jsonBytes"], "hides": dict(hidden.most_common()), "top": [{"name": row["name"], "events": row["events"]} for row in top]},
+        "unmatched": {
+            "events": unmatched["events"],
+            "jsonBytes": unmatched["jsonBytes"],
+            "hides": dict(hidden.most_common()),
+            "top": [{"name": row["name"], "events": row["events"]} for row in top],
+        },
         "warnings": policy.warnings,
-        "earlyStagesOmitted": sum(count.events for key, count in found.table.items() if key.outcome == "dropped_by_stage" and key.stage in EARLY_STAGES),
+        "earlyStagesOmitted": sum(
+            count.events for key, count in found.table.items() if key.outcome == "dropped_by_stage" and key.stage in EARLY_STAGES
+        ),
     }

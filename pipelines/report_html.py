@@ -76,19 +76,21 @@ def _bytes(size: float) -> str:
 
 def page(report: dict[str, Any]) -> str:
     """The page."""
-    body = "".join((
-        _header(report),
-        _tiles(report),
-        _unmatched(report),
-        _waterfall(report),
-        *[_bars(name, report["by"][name]) for name in CHARTS],
-        _talkers(report),
-        _suggestions(report),
-        _policy(report),
-        _guards(report),
-        _details(report),
-        _method(report),
-    ))
+    body = "".join(
+        (
+            _header(report),
+            _tiles(report),
+            _unmatched(report),
+            _waterfall(report),
+            *[_bars(name, report["by"][name]) for name in CHARTS],
+            _talkers(report),
+            _suggestions(report),
+            _policy(report),
+            _guards(report),
+            _details(report),
+            _method(report),
+        )
+    )
     policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
     head = f'<meta charset="utf-8">{policy}<meta name="viewport" content="width=device-width, initial-scale=1"><title>Kubernetes audit log: what a reduction saves</title>'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head><body><main>{body}</main></body></html>\n'
@@ -105,16 +107,42 @@ def _tiles(report: dict[str, Any]) -> str:
     inputs, left, cost = report["inputs"], report["left"], report["cost"]
     before, after = inputs["jsonBytes"], left["jsonBytes"]
     tiles = [
-        (_percent(before - after, before), "less to send to a SIEM", f"{_bytes(before)} → {_bytes(after)} of JSON", "" if after <= before else "more"),
-        (_percent(inputs["storedBytes"] - left["storedBytes"], inputs["storedBytes"]), "less to store", f"{_bytes(inputs['storedBytes'])} as stored now → {_bytes(left['storedBytes'])} of Avro", "" if left["storedBytes"] <= inputs["storedBytes"] else "more"),
-        (f"{left['events']:,}", "events stay whole", f"and {left['summaries']:,} summaries of reads, from {inputs['events']:,} events; none is lost uncounted", "plain"),
+        (
+            _percent(before - after, before),
+            "less to send to a SIEM",
+            f"{_bytes(before)} → {_bytes(after)} of JSON",
+            "" if after <= before else "more",
+        ),
+        (
+            _percent(inputs["storedBytes"] - left["storedBytes"], inputs["storedBytes"]),
+            "less to store",
+            f"{_bytes(inputs['storedBytes'])} as stored now → {_bytes(left['storedBytes'])} of Avro",
+            "" if left["storedBytes"] <= inputs["storedBytes"] else "more",
+        ),
+        (
+            f"{left['events']:,}",
+            "events stay whole",
+            f"and {left['summaries']:,} summaries of reads, from {inputs['events']:,} events; none is lost uncounted",
+            "plain",
+        ),
     ]
     if cost and cost["perMonthBefore"] is not None:
         saved = cost["perMonthBefore"] - cost["perMonthAfter"]
-        tiles.insert(1, (f"{saved:,.0f}", f"saved a month, at {cost['pricePerGB']:g} per GB", f"{cost['perMonthBefore']:,.0f} → {cost['perMonthAfter']:,.0f}; {cost['note']}", "" if saved >= 0 else "more"))
+        tiles.insert(
+            1,
+            (
+                f"{saved:,.0f}",
+                f"saved a month, at {cost['pricePerGB']:g} per GB",
+                f"{cost['perMonthBefore']:,.0f} → {cost['perMonthAfter']:,.0f}; {cost['note']}",
+                "" if saved >= 0 else "more",
+            ),
+        )
     elif cost:
         tiles.insert(1, ("?", "saved a month", cost["note"], "plain"))
-    cells = "".join(f'<div class="tile"><b class="{kind}">{_safe(value)}</b>{_safe(meaning)}<span>{_safe(note)}</span></div>' for value, meaning, note, kind in tiles)
+    cells = "".join(
+        f'<div class="tile"><b class="{kind}">{_safe(value)}</b>{_safe(meaning)}<span>{_safe(note)}</span></div>'
+        for value, meaning, note, kind in tiles
+    )
     return f'<div class="tiles">{cells}</div>'
 
 
@@ -146,7 +174,11 @@ def _waterfall(report: dict[str, Any]) -> str:
     steps = [step for step in report["steps"] if step["jsonBytes"]]
     room = _WIDTH - _LABEL - _VALUE
     scale = room / max(captured, left, 1)
-    shapes = [_text(_LABEL - 12, 0, "Captured", anchor="end"), _bar(_LABEL, 0, captured * scale, "gone", size_text(captured)), _text(_WIDTH, 0, size_text(captured), anchor="end")]
+    shapes = [
+        _text(_LABEL - 12, 0, "Captured", anchor="end"),
+        _bar(_LABEL, 0, captured * scale, "gone", size_text(captured)),
+        _text(_WIDTH, 0, size_text(captured), anchor="end"),
+    ]
     at = captured
     for row, step in enumerate(steps, 1):
         saved = step["jsonBytes"]
@@ -154,16 +186,39 @@ def _waterfall(report: dict[str, Any]) -> str:
         shapes += [
             _text(_LABEL - 12, row, step["title"], anchor="end"),
             _bar(_LABEL + start * scale, row, abs(saved) * scale, "saved" if saved > 0 else "more", f"{step['title']}: {_bytes(saved)}"),
-            _text(_WIDTH, row, f"{'−' if saved > 0 else '+'}{size_text(abs(saved))}  ({_percent(abs(saved), captured)})", anchor="end", soft=True),
+            _text(
+                _WIDTH,
+                row,
+                f"{'−' if saved > 0 else '+'}{size_text(abs(saved))}  ({_percent(abs(saved), captured)})",
+                anchor="end",
+                soft=True,
+            ),
         ]
         at -= saved
     last = len(steps) + 1
-    shapes += [_text(_LABEL - 12, last, "Left to send", anchor="end"), _bar(_LABEL, last, left * scale, "kept", size_text(left)), _text(_WIDTH, last, f"{size_text(left)}  ({_percent(left, captured)})", anchor="end")]
+    shapes += [
+        _text(_LABEL - 12, last, "Left to send", anchor="end"),
+        _bar(_LABEL, last, left * scale, "kept", size_text(left)),
+        _text(_WIDTH, last, f"{size_text(left)}  ({_percent(left, captured)})", anchor="end"),
+    ]
     stored = [step for step in report["steps"] if step.get("storedBytes") is not None]
-    table = _table(("Step", "Events", "JSON saved", "Stored bytes saved, about"), [
-        (step["title"], f"{step['events']:,}" if step["events"] is not None else "", _bytes(step["jsonBytes"]), _bytes(step["storedBytes"]) if step.get("storedBytes") is not None else "")
-        for step in report["steps"]
-    ], numbers=(1, 2, 3)) if stored else ""
+    table = (
+        _table(
+            ("Step", "Events", "JSON saved", "Stored bytes saved, about"),
+            [
+                (
+                    step["title"],
+                    f"{step['events']:,}" if step["events"] is not None else "",
+                    _bytes(step["jsonBytes"]),
+                    _bytes(step["storedBytes"]) if step.get("storedBytes") is not None else "",
+                )
+                for step in report["steps"]
+            ],
+            numbers=(1, 2, 3),
+        )
+        if stored
+        else ""
+    )
     return f'<h2>What each step takes away</h2><p class="soft">Bytes of JSON, which is what a SIEM bills.</p>{_svg((last + 1) * _ROW, "What each step takes away", shapes)}<details><summary>The same in numbers, and in stored bytes</summary>{table}</details>'
 
 
@@ -194,14 +249,27 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Sequenc
 
 
 def _talkers(report: dict[str, Any]) -> str:
-    rows = [(row["user"], row["verb"], row["resource"], row["userAgent"], f"{row['events']:,}", size_text(row["jsonBytes"]), size_text(row["keptBytes"])) for row in report["topTalkers"]]
+    rows = [
+        (
+            row["user"],
+            row["verb"],
+            row["resource"],
+            row["userAgent"],
+            f"{row['events']:,}",
+            size_text(row["jsonBytes"]),
+            size_text(row["keptBytes"]),
+        )
+        for row in report["topTalkers"]
+    ]
     return f"<h2>Top talkers</h2>{_table(('User', 'Verb', 'Resource', 'User agent', 'Events', 'JSON', 'Stays'), rows, numbers=(4, 5, 6))}"
 
 
 def _suggestions(report: dict[str, Any]) -> str:
     cards = []
     for each in report["suggestions"]:
-        saving = f"{each['events']:,} events; saves {_bytes(each['saves'])} of what is captured, {_bytes(each['saves_more'])} of what is left"
+        saving = (
+            f"{each['events']:,} events; saves {_bytes(each['saves'])} of what is captured, {_bytes(each['saves_more'])} of what is left"
+        )
         hides = ", ".join(f"{name} {count:,}" for name, count in each["hides"].items())
         hidden = f" Hidden, by guard: {_safe(hides)}." if hides else ""
         cards.append(
@@ -219,7 +287,14 @@ def _policy(report: dict[str, Any]) -> str:
         return ""
     rules = sorted(policy["rules"], key=lambda rule: (-rule["saves"], rule["rule"]))
     rows = [
-        (rule["rule"], rule["level"], f"{rule['events']:,}", f"{rule['dropped']:,}", size_text(rule["saves"]), ", ".join(f"{name} {count:,}" for name, count in rule["hides"].items()))
+        (
+            rule["rule"],
+            rule["level"],
+            f"{rule['events']:,}",
+            f"{rule['dropped']:,}",
+            size_text(rule["saves"]),
+            ", ".join(f"{name} {count:,}" for name, count in rule["hides"].items()),
+        )
         for rule in rules
         if rule["events"]
     ]
@@ -239,19 +314,29 @@ def _guards(report: dict[str, Any]) -> str:
 def _details(report: dict[str, Any]) -> str:
     parts = ["<h2>Details</h2>"]
     outcomes = [(name, f"{row['events']:,}", size_text(row["jsonBytes"])) for name, row in report["outcomes"].items()]
-    parts.append(f"<details open><summary>Every event has one outcome</summary>{_table(('Outcome', 'Events', 'JSON'), outcomes, numbers=(1, 2))}</details>")
+    parts.append(
+        f"<details open><summary>Every event has one outcome</summary>{_table(('Outcome', 'Events', 'JSON'), outcomes, numbers=(1, 2))}</details>"
+    )
     for name, rows in report["by"].items():
         if name not in CHARTS:
             cells = [(row["name"], f"{row['events']:,}", size_text(row["jsonBytes"]), size_text(row["keptBytes"])) for row in rows]
-            parts.append(f"<details><summary>By {_TITLES[name]}</summary>{_table((_TITLES[name].capitalize(), 'Events', 'JSON', 'Stays'), cells, numbers=(1, 2, 3))}</details>")
+            parts.append(
+                f"<details><summary>By {_TITLES[name]}</summary>{_table((_TITLES[name].capitalize(), 'Events', 'JSON', 'Stays'), cells, numbers=(1, 2, 3))}</details>"
+            )
     if report["managedFields"]:
         cells = [(row["place"], f"{row['count']:,}", size_text(row["jsonBytes"])) for row in report["managedFields"]]
-        parts.append(f"<details><summary>managedFields, by place</summary>{_table(('Place', 'Count', 'JSON'), cells, numbers=(1, 2))}</details>")
+        parts.append(
+            f"<details><summary>managedFields, by place</summary>{_table(('Place', 'Count', 'JSON'), cells, numbers=(1, 2))}</details>"
+        )
     if report["redaction"]:
         cells = [(row["kind"], row["place"], f"{row['count']:,}", size_text(row["jsonBytes"])) for row in report["redaction"][:24]]
-        parts.append(f"<details><summary>Redaction, by kind</summary>{_table(('Kind', 'Place', 'Count', 'JSON'), cells, numbers=(2, 3))}</details>")
+        parts.append(
+            f"<details><summary>Redaction, by kind</summary>{_table(('Kind', 'Place', 'Count', 'JSON'), cells, numbers=(2, 3))}</details>"
+        )
     if report["deadLettered"]:
-        parts.append(f"<details open><summary>What could not be read</summary>{_table(('Code', 'Count'), [(code, f'{count:,}') for code, count in report['deadLettered'].items()], numbers=(1,))}</details>")
+        parts.append(
+            f"<details open><summary>What could not be read</summary>{_table(('Code', 'Count'), [(code, f'{count:,}') for code, count in report['deadLettered'].items()], numbers=(1,))}</details>"
+        )
     return "".join(parts)
 
 

@@ -15,7 +15,8 @@ from transforms.audit.policy import load_policy
 from transforms.audit.reduce_all import reduce_all
 from transforms.audit.settings import Compiled, Settings
 from transforms.audit.suggest_rules import suggest_rules
-from transforms.audit.survey import KEYS_LIMIT, OTHER, Count, Key, Survey, Surveyed, Target, Who, bounded
+from transforms.audit.survey import Survey, Surveyed
+from transforms.audit.survey_table import KEYS_LIMIT, OTHER, Count, Key, Target, Who, bounded
 
 KEY = b"k" * 32
 NOW = 1_795_500_000_000_000  # a day after the example's time
@@ -56,14 +57,18 @@ def activity(seed: int, size: int = 300) -> list[dict[str, Any]]:
     random_ = random.Random(seed)
     events = []
     for number in range(size):
-        who = random_.choice([
-            {"username": "system:node:a", "groups": ["system:nodes", "system:authenticated"]},
-            {"username": "system:kube-scheduler", "groups": ["system:authenticated"]},
-            {"username": "alice", "groups": ["developers", "system:authenticated"]},
-        ])
+        who = random_.choice(
+            [
+                {"username": "system:node:a", "groups": ["system:nodes", "system:authenticated"]},
+                {"username": "system:kube-scheduler", "groups": ["system:authenticated"]},
+                {"username": "alice", "groups": ["developers", "system:authenticated"]},
+            ]
+        )
         moment = f"2026-11-23T05:{number % 60:02d}:00.000000Z"
         basic = {"auditID": f"id-{number}", "user": who, "requestReceivedTimestamp": moment, "stageTimestamp": moment}
-        group, resource = random_.choice([("", "pods"), ("", "nodes"), ("coordination.k8s.io", "leases"), ("", "secrets"), ("", "events"), (None, "/healthz")])
+        group, resource = random_.choice(
+            [("", "pods"), ("", "nodes"), ("coordination.k8s.io", "leases"), ("", "secrets"), ("", "events"), (None, "/healthz")]
+        )
         verb = random_.choice(["get", "list", "watch", "update", "create"])
         if group is None:
             event = an_event(**basic, verb="get", requestURI=resource, objectRef=ABSENT, requestObject=ABSENT, responseObject=ABSENT)
@@ -74,7 +79,9 @@ def activity(seed: int, size: int = 300) -> list[dict[str, Any]]:
         if who["username"] == "alice" and random_.random() < 0.1:
             event["responseStatus"]["code"] = 404
         if random_.random() < 0.5:
-            early = {name: event[name] for name in event if name not in ("responseStatus", "responseObject", "requestObject", "annotations")}
+            early = {
+                name: event[name] for name in event if name not in ("responseStatus", "responseObject", "requestObject", "annotations")
+            }
             events.append(early | {"stage": "RequestReceived"})
         events.append(event)
     return events
@@ -156,14 +163,24 @@ def test_a_bounded_table_keeps_its_sums():
 
 def a_policy(rule: str) -> str:
     head = "apiVersion: audit.k8s.io/v1\nkind: Policy\n"
-    return head + (rule if rule.startswith("omitStages") else f"rules:\n{rule}") + ("rules:\n" if rule.startswith("omitStages") else "") + "- level: RequestResponse\n"
+    return (
+        head
+        + (rule if rule.startswith("omitStages") else f"rules:\n{rule}")
+        + ("rules:\n" if rule.startswith("omitStages") else "")
+        + "- level: RequestResponse\n"
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_suggested_rule_does_what_it_says(seed):
     events = activity(seed)
     suggestions = suggest_rules(surveyed(*events).table)
-    titles = {"Drop the renewals of leases", "Drop health checks and discovery", "Omit the stage RequestReceived", "Drop what the nodes read"}
+    titles = {
+        "Drop the renewals of leases",
+        "Drop health checks and discovery",
+        "Omit the stage RequestReceived",
+        "Drop what the nodes read",
+    }
     assert titles <= {each.title for each in suggestions}
     for each in suggestions:
         policy = a_policy(each.yaml)
@@ -198,7 +215,13 @@ def test_no_suggestion_drops_reads_of_secrets():
 def test_names_in_suggested_rules_are_quoted():
     name = 'eve", "system:masters"]\n- level: None # '
     events = [
-        an_event(auditID=str(number), verb="get", user={"username": name, "groups": ["system:authenticated"]}, requestObject=ABSENT, responseObject=ABSENT)
+        an_event(
+            auditID=str(number),
+            verb="get",
+            user={"username": name, "groups": ["system:authenticated"]},
+            requestObject=ABSENT,
+            responseObject=ABSENT,
+        )
         for number in range(5)
     ]
     (found,) = [each for each in suggest_rules(surveyed(*events).table) if "level: None" in each.yaml]

@@ -44,10 +44,17 @@ def a_read(**changes: Any) -> dict[str, Any]:
 
 
 def an_early(**changes: Any) -> dict[str, Any]:
-    return a_read(**({"stage": "RequestReceived", "responseStatus": ABSENT, "annotations": ABSENT, "stageTimestamp": "2026-11-23T05:19:24.906789Z"} | changes))
+    return a_read(
+        **(
+            {"stage": "RequestReceived", "responseStatus": ABSENT, "annotations": ABSENT, "stageTimestamp": "2026-11-23T05:19:24.906789Z"}
+            | changes
+        )
+    )
 
 
-def explained(tmp_path, *logs: bytes, policy: str | None = None, split_size: int = 1 << 20, block_size: int = 1 << 20, **settings: Any) -> list[dict[str, Any]]:
+def explained(
+    tmp_path, *logs: bytes, policy: str | None = None, split_size: int = 1 << 20, block_size: int = 1 << 20, **settings: Any
+) -> list[dict[str, Any]]:
     files = []
     for at, log in enumerate(logs):
         path = tmp_path / f"audit-{at}.log"
@@ -67,11 +74,19 @@ CASES: dict[str, tuple[list[dict[str, Any] | bytes], list[tuple[str, list[str]]]
     "an ordinary read is folded": ([a_read()], [("folded", ["unguarded_read"])]),
     "a read that failed is kept": ([a_read(responseStatus__code=403)], [("kept", ["guard:code"])]),
     "a read of a Secret is kept": (
-        [a_read(requestURI="/api/v1/namespaces/shop/secrets/db", objectRef={"resource": "secrets", "namespace": "shop", "name": "db", "apiVersion": "v1"})],
+        [
+            a_read(
+                requestURI="/api/v1/namespaces/shop/secrets/db",
+                objectRef={"resource": "secrets", "namespace": "shop", "name": "db", "apiVersion": "v1"},
+            )
+        ],
         [("kept", ["guard:secrets"])],
     ),
     "an early stage merges": ([an_early(), a_read()], [("merged", ["repeated_by_final"]), ("folded", ["unguarded_read"])]),
-    "an early stage behind its final event merges": ([a_read(), an_early()], [("folded", ["unguarded_read"]), ("merged", ["repeated_by_final"])]),
+    "an early stage behind its final event merges": (
+        [a_read(), an_early()],
+        [("folded", ["unguarded_read"]), ("merged", ["repeated_by_final"])],
+    ),
     "an early stage without a final event is kept": ([an_early()], [("kept", ["no_completion"])]),
     "an early stage that says more is kept": (
         [an_early(annotations={"said": "early"}), a_read()],
@@ -81,12 +96,18 @@ CASES: dict[str, tuple[list[dict[str, Any] | bytes], list[tuple[str, list[str]]]
         [an_early(stage="ResponseStarted", responseStatus={"metadata": {}, "code": 401}, user={})],
         [("kept", ["ends_alone"])],
     ),
-    "copies are duplicates of the first": ([an_event(), an_event(), an_event()], [("kept", ["not_a_read"]), *[("duplicate", ["same_digest"])] * 2]),
+    "copies are duplicates of the first": (
+        [an_event(), an_event(), an_event()],
+        [("kept", ["not_a_read"]), *[("duplicate", ["same_digest"])] * 2],
+    ),
     "audit IDs that repeat with other content are kept": (
         [a_read(), a_read(userAgent="curl/8")],
         [("kept", ["guard:collision"]), ("kept", ["guard:collision"])],
     ),
-    "writes with one audit ID are kept as writes": ([an_event(), an_event(verb="patch")], [("kept", ["not_a_read"]), ("kept", ["not_a_read"])]),
+    "writes with one audit ID are kept as writes": (
+        [an_event(), an_event(verb="patch")],
+        [("kept", ["not_a_read"]), ("kept", ["not_a_read"])],
+    ),
     "what is no JSON is a dead letter": ([b"{oops\n", an_event()], [("dead_letter", ["code:INVALID_JSON"]), ("kept", ["not_a_read"])]),
     "a stage that nobody knows is kept": ([a_read(stage="Beyond")], [("kept", ["odd_stage"])]),
 }
@@ -136,7 +157,14 @@ def test_the_line_is_the_contract_s(tmp_path, capsysbinary):
         "omitManagedFields": False,
         "outcome": "kept",
         "why": ["not_a_read"],
-        "reductions": [{"kind": "managedFields", "path": "/responseObject/metadata", "count": 1, "bytes": len(b',"managedFields":[{"manager":"kubectl"}]')}],
+        "reductions": [
+            {
+                "kind": "managedFields",
+                "path": "/responseObject/metadata",
+                "count": 1,
+                "bytes": len(b',"managedFields":[{"manager":"kubectl"}]'),
+            }
+        ],
     }
 
 
@@ -216,7 +244,10 @@ def test_flags_choose_events(tmp_path, capsysbinary, flags, expected):
     (tmp_path / "policy.yaml").write_text(POLICY)
     log = tmp_path / "audit.log"
     log.write_bytes(
-        b"broken\n" + lines(an_event(auditID="a", user__username="kubelet"), a_read(auditID="b"), an_event(auditID="c"), an_event(auditID="d", verb="list"))
+        b"broken\n"
+        + lines(
+            an_event(auditID="a", user__username="kubelet"), a_read(auditID="b"), an_event(auditID="c"), an_event(auditID="d", verb="list")
+        )
     )
     assert explain.main(["--input", str(log), "--policy", str(tmp_path / "policy.yaml"), "--json", *flags]) == 0
     assert [json.loads(row)["auditID"] for row in capsysbinary.readouterr().out.splitlines()] == expected
@@ -234,7 +265,13 @@ def test_the_table_shows_no_control_characters_of_a_client(tmp_path, capsysbinar
 
 def test_no_content_is_shown(tmp_path, capsysbinary):
     log = tmp_path / "audit.log"
-    log.write_bytes(line(an_event(requestObject__data={"password": "hunter2hunter2"}, requestURI="/api/v1/namespaces/shop/secrets/db?token=hunter2hunter2")))
+    log.write_bytes(
+        line(
+            an_event(
+                requestObject__data={"password": "hunter2hunter2"}, requestURI="/api/v1/namespaces/shop/secrets/db?token=hunter2hunter2"
+            )
+        )
+    )
     for more in ([], ["--json"]):
         assert explain.main(["--input", str(log), *more]) == 0
     captured = capsysbinary.readouterr()
@@ -299,14 +336,28 @@ def expectation_file(tmp_path, text: str):
 
 def test_expectations_that_hold_exit_0(tmp_path, capsys):
     assert explain.main(["--expect", expectation_file(tmp_path, EXPECTATIONS)]) == 0
-    assert capsys.readouterr().err.splitlines() == ["ok     secrets are never folded", "ok     the kubelet is not recorded", "ok     no rule at all", "3 tests, 0 failed"]
+    assert capsys.readouterr().err.splitlines() == [
+        "ok     secrets are never folded",
+        "ok     the kubelet is not recorded",
+        "ok     no rule at all",
+        "3 tests, 0 failed",
+    ]
 
 
 def test_an_expectation_that_fails_says_what_it_got_and_exits_1(tmp_path, capsysbinary):
-    text = EXPECTATIONS.replace("index: 1, outcome: folded", "index: 1, outcome: kept, rule: 3").replace("{kept: 1, folded: 1}", "{merged: 2}").replace("auditID: x, rule", "auditID: y, rule")
+    text = (
+        EXPECTATIONS.replace("index: 1, outcome: folded", "index: 1, outcome: kept, rule: 3")
+        .replace("{kept: 1, folded: 1}", "{merged: 2}")
+        .replace("auditID: x, rule", "auditID: y, rule")
+    )
     assert explain.main(["--expect", expectation_file(tmp_path, text), "--json"]) == 1
     captured = capsysbinary.readouterr()
-    first = ["b ResponseComplete get (", "): outcome: expected kept, got folded", "): rule: expected 3, got null", "merged: expected 2 events, got 0"]
+    first = [
+        "b ResponseComplete get (",
+        "): outcome: expected kept, got folded",
+        "): rule: expected 3, got null",
+        "merged: expected 2 events, got 0",
+    ]
     assert all(part in captured.err.decode() for part in first)
     document = json.loads(captured.out)
     assert document["failed"] == 2

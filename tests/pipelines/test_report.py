@@ -48,9 +48,16 @@ def test_captured_bytes_are_the_steps_and_what_is_left(log, capsysbinary):
     found = reported(capsysbinary, "--input", log)
     assert found["inputs"]["jsonBytes"] == sum(map(len, log.read_bytes().splitlines()[:-1]))
     assert sum(step["jsonBytes"] for step in found["steps"]) + found["left"]["jsonBytes"] == found["inputs"]["jsonBytes"]
-    assert {name: row["events"] for name, row in found["outcomes"].items() if row["events"]} == {"dead_letter": 1, "duplicate": 1, "folded": 1, "kept": 5}
+    assert {name: row["events"] for name, row in found["outcomes"].items() if row["events"]} == {
+        "dead_letter": 1,
+        "duplicate": 1,
+        "folded": 1,
+        "kept": 5,
+    }
     assert found["deadLettered"] == {"INVALID_JSON": 1}
-    assert found["managedFields"] == [{"place": "/responseObject/metadata", "count": 1, "jsonBytes": len(b',"managedFields":[{"manager":"kubectl"}]')}]
+    assert found["managedFields"] == [
+        {"place": "/responseObject/metadata", "count": 1, "jsonBytes": len(b',"managedFields":[{"manager":"kubectl"}]')}
+    ]
     assert [step["step"] for step in found["steps"]] == ["managedFields", "duplicate", "folded", "avro"]
 
 
@@ -120,7 +127,15 @@ def test_rules_are_told_by_what_they_match_save_and_hide(policed, policy, capsys
     found = reported(capsysbinary, "--input", policed, "--policy", policy)["policy"]
     bodies = sum(len(json.dumps(an_event()[name], separators=(",", ":"))) for name in ("requestObject", "responseObject"))
     assert found["rules"] == [
-        {"rule": 0, "level": "None", "events": 2, "jsonBytes": sizes[1] + sizes[2], "dropped": 2, "saves": sizes[1] + sizes[2], "hides": {"write": 1, "secrets": 1}},
+        {
+            "rule": 0,
+            "level": "None",
+            "events": 2,
+            "jsonBytes": sizes[1] + sizes[2],
+            "dropped": 2,
+            "saves": sizes[1] + sizes[2],
+            "hides": {"write": 1, "secrets": 1},
+        },
         {"rule": 1, "level": "None", "events": 0, "jsonBytes": 0, "dropped": 0, "saves": 0, "hides": {}},
         {"rule": 2, "level": "Metadata", "events": 1, "jsonBytes": sizes[0], "dropped": 0, "saves": bodies, "hides": {}},
     ]
@@ -182,7 +197,15 @@ HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>\x1b[2J\u202e&
 def test_the_page_stands_alone_and_names_stay_text(tmp_path, policy, capsysbinary):
     path = tmp_path / "audit.log"
     events = [
-        an_event(auditID=str(at), userAgent=HOSTILE, verb=HOSTILE, user__username=HOSTILE, objectRef__resource=HOSTILE, stage=HOSTILE, level=HOSTILE)
+        an_event(
+            auditID=str(at),
+            userAgent=HOSTILE,
+            verb=HOSTILE,
+            user__username=HOSTILE,
+            objectRef__resource=HOSTILE,
+            stage=HOSTILE,
+            level=HOSTILE,
+        )
         for at in range(3)
     ]
     reads = [a_read(auditID=f"r{at}", user__username=HOSTILE) for at in range(3)]

@@ -116,6 +116,7 @@ class Explainer:
         undecided = flags is not None and UNDECIDABLE in flags
         level = event.level if isinstance(event.level, str) else None
         decided = self._decided.get((event.rule, undecided, level)) or self._decide(event.rule, level, undecided=undecided)
+        reason: tuple[str, ...]
         if undecided and why is None:
             reason = (self._reason(event, outcome), "undecidable")
         elif undecided:
@@ -151,7 +152,9 @@ class Explainer:
 
     def _reason(self, event: Event, outcome: str) -> str:
         if outcome == "kept":
-            return self._reason_to_keep(text(event.stage), text(event.verb), alone=None if event.stage in FINAL_STAGES else ends_alone(event))
+            return self._reason_to_keep(
+                text(event.stage), text(event.verb), alone=None if event.stage in FINAL_STAGES else ends_alone(event)
+            )
         if outcome == "dropped_by_rule":
             return "no_rule" if event.rule is None else f"rule:{event.rule}"
         if outcome == "dropped_by_stage":

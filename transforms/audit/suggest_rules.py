@@ -10,12 +10,12 @@ import msgspec
 
 from transforms.audit.event import EARLY_STAGES
 from transforms.audit.guards import FOLDABLE_VERBS, SYSTEM_USERS
-from transforms.audit.survey import OTHER, TEXT_LIMIT, Count, Target
+from transforms.audit.survey_table import OTHER, TEXT_LIMIT, Count, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from transforms.audit.survey import Key
+    from transforms.audit.survey_table import Key
 
 SHARE: Final = 0.002  # of all bytes: what saves less is not worth a rule
 MOST: Final = 12
@@ -25,7 +25,9 @@ READS: Final = ("get", "list", "watch")
 LEASE_VERBS: Final = ("get", "update", "patch")
 HEALTH: Final = ("/healthz", "/livez", "/readyz", "/metrics", "/version", "/openapi")
 # Never in a suggestion that drops: their reads are what an intruder is after.
-SPARED: Final = frozenset({"secrets", "serviceaccounts", "roles", "rolebindings", "clusterroles", "clusterrolebindings", "tokenreviews", "configmaps"})
+SPARED: Final = frozenset(
+    {"secrets", "serviceaccounts", "roles", "rolebindings", "clusterroles", "clusterrolebindings", "tokenreviews", "configmaps"}
+)
 _GONE: Final = frozenset({"dropped_by_rule", "dropped_by_stage"})
 
 
@@ -121,7 +123,9 @@ def _resources(targets: Iterable[Target]) -> list[tuple[str, list[str]]]:
 
 
 def _nameable(target: Target) -> bool:
-    return bool(target.resource) and not target.path and target.resource not in (OTHER, "(unreadable)") and not target.resource.endswith("…")
+    return (
+        bool(target.resource) and not target.path and target.resource not in (OTHER, "(unreadable)") and not target.resource.endswith("…")
+    )
 
 
 def _dropping(title: str, yaml: str, found: _Found, risk: str, why: str) -> Suggestion:
@@ -153,7 +157,9 @@ def _reads(live: dict[Key, Count]) -> Iterable[Suggestion]:
         yaml = _rule("None", **{field: [name]}, verbs=list(READS), resources=_resources(found.targets))
         why = "A part of Kubernetes at its daily work; who steals its credentials reads these unseen."
         if not system:
-            why = "A person's or a workload's reads: the first trace of a stolen credential. Folded reads cost little; consider keeping them."
+            why = (
+                "A person's or a workload's reads: the first trace of a stolen credential. Folded reads cost little; consider keeping them."
+            )
         title = "Drop what the nodes read" if field == "userGroups" else f"Drop what {name} reads"
         yield _dropping(title, yaml, found, LOW if system else MEDIUM, why)
 
@@ -178,11 +184,19 @@ def _health(live: dict[Key, Count]) -> Iterable[Suggestion]:
         firsts = sorted({"/" + target.path.lstrip("/").partition("/")[0] for target in found.targets})
         urls = [url for first in firsts for url in (first, f"{first}/*")]
         yaml = _rule("None", verbs=["get"], nonResourceURLs=urls)
-        yield _dropping("Drop health checks and discovery", yaml, found, LOW, "Probes ask these every few seconds. A scanner asks them too, before it asks for more.")
+        yield _dropping(
+            "Drop health checks and discovery",
+            yaml,
+            found,
+            LOW,
+            "Probes ask these every few seconds. A scanner asks them too, before it asks for more.",
+        )
 
 
 def _read_bodies(live: dict[Key, Count]) -> Iterable[Suggestion]:
-    found = _sums(live, lambda key: "reads" if key.verb in FOLDABLE_VERBS and key.level in ("Request", "RequestResponse") else None).get("reads")
+    found = _sums(live, lambda key: "reads" if key.verb in FOLDABLE_VERBS and key.level in ("Request", "RequestResponse") else None).get(
+        "reads"
+    )
     if found is not None:
         count = found.count
         yaml = _rule("Metadata", verbs=list(READS))
@@ -194,10 +208,16 @@ def _read_bodies(live: dict[Key, Count]) -> Iterable[Suggestion]:
 def _event_bodies(live: dict[Key, Count]) -> Iterable[Suggestion]:
     targets = {Target("", "events"), Target("events.k8s.io", "events")}
     bodies = ("Request", "RequestResponse")
-    found = _sums(live, lambda key: "events" if key.target in targets and key.verb not in FOLDABLE_VERBS and key.level in bodies else None).get("events")
+    found = _sums(
+        live, lambda key: "events" if key.target in targets and key.verb not in FOLDABLE_VERBS and key.level in bodies else None
+    ).get("events")
     if found is not None:
         count = found.count
-        yaml = _rule("Metadata", verbs=["create", "patch", "update", "delete", "deletecollection"], resources=[("", ["events"]), ("events.k8s.io", ["events"])])
+        yaml = _rule(
+            "Metadata",
+            verbs=["create", "patch", "update", "delete", "deletecollection"],
+            resources=[("", ["events"]), ("events.k8s.io", ["events"])],
+        )
         why = "Kubernetes' Events are notes of its components and have their own store; that one was written stays on record."
         bodies_left = count.request + count.response
         yield Suggestion("Keep no bodies of Events", yaml, count.events, count.bodies, bodies_left, LOW, why)
@@ -223,4 +243,12 @@ def _early(live: dict[Key, Count]) -> Iterable[Suggestion]:
     found = _sums(live, lambda key: "early" if key.stage == "RequestReceived" and key.stage in EARLY_STAGES else None).get("early")
     if found is not None:
         why = "A request's final event repeats it. Only of a request that never ends, as in a crash, it would be the one trace."
-        yield Suggestion("Omit the stage RequestReceived", 'omitStages: ["RequestReceived"]\n', found.count.events, found.count.size, found.kept, LOW, why)
+        yield Suggestion(
+            "Omit the stage RequestReceived",
+            'omitStages: ["RequestReceived"]\n',
+            found.count.events,
+            found.count.size,
+            found.kept,
+            LOW,
+            why,
+        )

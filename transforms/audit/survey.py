@@ -7,109 +7,40 @@ Only redacted text is counted: names and user agents are a client's, and may hol
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec import UNSET
 
 from transforms.audit import avro
 from transforms.audit.account import Account, sum_accounts, total
 from transforms.audit.apply_policy import apply_policy
 from transforms.audit.block import DeadLetter
-from transforms.audit.event import ABSENT, EARLY_STAGES, FINAL_STAGES, Event, text
+from transforms.audit.event import FINAL_STAGES, Event, text
 from transforms.audit.guards import FOLDABLE_VERBS
 from transforms.audit.merge_stages import StageMerger
 from transforms.audit.parse_events import parse_events
 from transforms.audit.parts import micros
-from transforms.audit.read_summary import merge_rows
+from transforms.audit.read_summary import ReadSummary, merge_rows
 from transforms.audit.reduce_all import reduce_splits
 from transforms.audit.reduce_split import redact_block, strip_block
-from transforms.audit.resolve_copies import LooseEvent
+from transforms.audit.sample_storage import StorageSample
 from transforms.audit.settle_events import LOOSE, EventSettler, Unit
 from transforms.audit.settle_loose import settle_loose
+from transforms.audit.survey_table import KEYS_LIMIT, OTHER, Count, Key, Target, Who, bounded, plain, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from transforms.audit.block import RawBlock, Split
-    from transforms.audit.read_summary import ReadSummary
+    from transforms.audit.resolve_copies import LooseEvent
     from transforms.audit.settings import Compiled
 
-# Of so many blocks in a row the first few are compressed after every step, together: one in 32.
-SAMPLE_EVERY: Final = 256
-SAMPLE_BLOCKS: Final = 8
-KEYS_LIMIT: Final = 50_000
-TEXT_LIMIT: Final = 160  # characters of a name that are shown
-OTHER: Final = "(other)"
 _CACHE_LIMIT: Final = 50_000
 _UNREDACTED: Final = frozenset({"dropped_by_rule", "dropped_by_stage"})
 # Reductions whose bytes are exactly what the event lost; what redaction takes is measured, for it leaves masks.
 _MEASURED: Final = frozenset({"managedFields", "level"})
 _Lengths = tuple[int, int, int]
 _NOTHING: Final = (0, 0, 0)
-SAMPLE_STEPS: Final = ("captured", "policy", "managedFields", "redaction", "merged", "folded")
-
-
-class Who(NamedTuple):
-    """A user: its name, and the group that stands for it in a policy where there is one (`system:nodes`)."""
-
-    name: str
-    group: str = ""
-
-
-class Target(NamedTuple):
-    """What was asked for: a resource, or the beginning of a path that is none."""
-
-    group: str
-    resource: str
-    subresource: str = ""
-    path: str = ""
-
-    def __str__(self) -> str:
-        return self.path or "/".join(part for part in self if part)
-
-
-class Key(NamedTuple):
-    """What events are counted by."""
-
-    who: Who
-    agent: str
-    verb: str
-    target: Target
-    level: str
-    stage: str
-    rule: int | None
-    outcome: str
-    why: str | None  # the guard that keeps it, or would have kept what a rule drops
-
-
-class Count(msgspec.Struct, gc=False):
-    """Sums over events, in bytes of JSON. `left` is what remains of an event before copies, stages and reads are taken away."""
-
-    events: int = 0
-    size: int = 0
-    left: int = 0
-    request: int = 0  # of `left`: requestObject
-    response: int = 0  # of `left`: responseObject
-    cut: int = 0  # taken by level, managedFields and redaction
-    request_cut: int = 0  # of `cut`: from requestObject
-    response_cut: int = 0  # of `cut`: from responseObject
-
-    def add(self, other: Count) -> None:
-        """Add another's sums."""
-        self.events += other.events
-        self.size += other.size
-        self.left += other.left
-        self.request += other.request
-        self.response += other.response
-        self.cut += other.cut
-        self.request_cut += other.request_cut
-        self.response_cut += other.response_cut
-
-    @property
-    def bodies(self) -> int:
-        """Bytes of both bodies as they were captured."""
-        return self.request + self.response + self.request_cut + self.response_cut
 
 
 class Surveyed(msgspec.Struct):
@@ -143,11 +74,6 @@ class _Reference(msgspec.Struct):
 _user: Final = msgspec.json.Decoder(_User | None).decode
 _reference: Final = msgspec.json.Decoder(_Reference | None).decode
 _errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
-
-
-def _short(name: str | None) -> str:
-    name = name or ""
-    return name if len(name) <= TEXT_LIMIT else name[:TEXT_LIMIT] + "…"
 
 
 class _SplitSurvey:
@@ -210,7 +136,7 @@ class _SplitSurvey:
         reference = bytes(event.objectRef)
         target = (self._targets.get(reference) or self._target(reference)) if reference else self._path(event)
         key = (who, event.userAgent, event.verb, target, event.level, event.stage, event.rule, outcome, why)
-        request, response = len(event.requestObject), len(event.responseObject)  # type: ignore[arg-type]
+        request, response = len(event.requestObject), len(event.responseObject)
         if outcome == LOOSE:
             count = Count(1, size, size - cut, request, response, cut, in_request, in_response)
             self.loose[event.offset, event.item] = (key, count)  # type: ignore[index]
@@ -277,7 +203,7 @@ class _SplitSurvey:
         except _errors:
             user = _User("(unreadable)")
         groups = user.groups or ()
-        who = Who(_short(user.username), "system:nodes" if "system:nodes" in groups else "")
+        who = Who(short(user.username), "system:nodes" if "system:nodes" in groups else "")
         if len(self._users) > _CACHE_LIMIT:
             self._users.clear()
         self._users[raw] = who
@@ -288,7 +214,7 @@ class _SplitSurvey:
             reference = _reference(raw) or _Reference()
         except _errors:
             reference = _Reference("(unreadable)")
-        target = Target(_short(reference.apiGroup), _short(reference.resource), _short(reference.subresource))
+        target = Target(short(reference.apiGroup), short(reference.resource), short(reference.subresource))
         if len(self._targets) > _CACHE_LIMIT:
             self._targets.clear()
         self._targets[raw] = target
@@ -301,7 +227,7 @@ class _SplitSurvey:
             path = uri.partition("?")[0]
             if len(self._survey.paths) > _CACHE_LIMIT:
                 self._survey.paths.clear()
-            target = self._survey.paths[uri] = Target("", "", "", _short("/".join(path.split("/")[:3])) or "(none)")
+            target = self._survey.paths[uri] = Target("", "", "", short("/".join(path.split("/")[:3])) or "(none)")
         return target
 
 
@@ -318,8 +244,7 @@ class Survey:
         self.targets: dict[bytes, Target] = {}
         self.paths: dict[str, Target] = {}
         self._found: dict[int, _SplitSurvey] = {}
-        self._sample: Counter[str] = Counter()
-        self._lines: dict[str, list[bytes]] = {step: [] for step in SAMPLE_STEPS}
+        self._sample = StorageSample(compiled)
 
     def run(self, splits: Sequence[Split], read: Callable[[Split], Iterable[RawBlock]]) -> Surveyed:
         """Survey all splits."""
@@ -345,11 +270,7 @@ class Survey:
         units = []
         for number, block in enumerate(read(split)):
             if not recalled:
-                place = number % SAMPLE_EVERY
-                if place < SAMPLE_BLOCKS:
-                    self._take_sample(block)
-                if place == SAMPLE_BLOCKS or block.last:
-                    self._compress_sample()
+                self._sample.see(number, block)
             parsed = parse_events(block, compiled.key)
             apply_policy(policy, parsed, found.tell)
             merger.feed(parsed)
@@ -368,38 +289,6 @@ class Survey:
                 units.append(unit)
         return units
 
-    def _take_sample(self, block: RawBlock) -> None:
-        """A block's events as lines after each step, to tell what the steps save of what is stored."""
-        compiled, lines = self.compiled, self._lines
-        parsed = parse_events(msgspec.structs.replace(block, account=Account(0, 0)), compiled.key)
-        self._sample["raw"] += sum(event.size or 0 for event in parsed.events)
-        lines["captured"] += map(_line, parsed.events)
-        # Their accounts are thrown away: the same events are counted where they are surveyed.
-        apply_policy(compiled.policy, parsed)
-        lines["policy"] += map(_line, parsed.events)
-        if not compiled.settings.keep_managed_fields:
-            strip_block(parsed)
-        lines["managedFields"] += map(_line, parsed.events)
-        redact_block(compiled, parsed)
-        lines["redaction"] += map(_line, parsed.events)
-        events = parsed.events
-        if compiled.settings.merge:
-            ended = {event.auditID for event in events if event.stage in FINAL_STAGES}
-            events = [event for event in events if event.stage not in EARLY_STAGES or event.auditID not in ended]
-        lines["merged"] += map(_line, events)
-        if compiled.settings.fold:
-            for event in events:
-                event.moment = compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
-            classified = [(event, *compiled.read_guard.classify(event)) for event in events]
-            events = [event for event, read, _, guard in classified if read is None or guard is not None]
-        lines["folded"] += map(_line, events)
-
-    def _compress_sample(self) -> None:
-        for step, lines in self._lines.items():
-            if lines:
-                self._sample[step] += len(avro.compress(b"\n".join(lines)))
-                lines.clear()
-
     def _total(self, units: list[Unit], settled: dict[Any, Count]) -> Surveyed:
         table: dict[Any, Count] = {}
         cuts: dict[tuple[str, str], list[int]] = {}
@@ -407,15 +296,12 @@ class Survey:
         level_cuts: Counter[int | None] = Counter()
         for counts in (*(found.table for found in self._found.values()), settled):
             for key, count in counts.items():
-                table.setdefault(_plain(key), Count()).add(count)
+                table.setdefault(plain(key), Count()).add(count)
             if len(table) > 4 * KEYS_LIMIT:
                 table = bounded(table)
         for found in self._found.values():
-            for sums, more in ((cuts, found.cuts), (dead, found.dead)):
-                for name, (times, size) in more.items():  # type: ignore[attr-defined]
-                    one = sums.setdefault(name, [0, 0])  # type: ignore[attr-defined]
-                    one[0] += times
-                    one[1] += size
+            _add(cuts, found.cuts)
+            _add(dead, found.dead)
             level_cuts.update(found.level_cuts)
         windows: dict[int, list[ReadSummary]] = {}
         for unit in units:
@@ -439,7 +325,7 @@ class Survey:
             summaries=sum(map(_json_length, rows)),
             stored=stored + (len(avro.compress(encoded)) if rows else 0),
             account=total(sum_accounts(account for unit in units for account in unit.accounts)),
-            sample=dict(self._sample),
+            sample=dict(self._sample.sizes),
         )
 
 
@@ -450,20 +336,7 @@ def _lengths(event: Event) -> _Lengths:
     return length + len(uri) if isinstance(uri, str) else length, request, response
 
 
-_PARTS: Final = Event.__struct_fields__[:19]  # the fields that come from input
 _quoted: Final = msgspec.json.encode
-
-
-def _line(event: Event) -> bytes:
-    """The event as JSON."""
-    parts = []
-    for name in _PARTS:
-        value = getattr(event, name)
-        if value is not UNSET and value is not ABSENT and len(value):
-            parts.append(b'"%s":%s' % (name.encode(), _quoted(value) if isinstance(value, str) else bytes(value)))
-    return b"{%s}" % b",".join(parts)
-
-
 # What the names of a record's fields add to what Avro writes of it, about.
 _NAMES: Final = 350
 
@@ -473,16 +346,8 @@ def _json_length(row: ReadSummary) -> int:
     return len(_quoted([row.key, row.cluster, row.window, row.count, row.first, row.last, *samples])) + len(row.exemplar) + 2 * _NAMES
 
 
-def _plain(key: Any) -> Key:
-    who, agent, verb, target, level, stage, *rest = key
-    return Key(who, _short(text(agent)), _short(text(verb)), target, _short(text(level)), _short(text(stage)), *rest)
-
-
-def bounded(table: dict[Any, Count]) -> dict[Any, Count]:
-    """The table with its smaller half joined by dropping who, agent, verb and target; sums stay exact."""
-    ranked = sorted(table.items(), key=lambda item: item[1].size, reverse=True)
-    out = dict(ranked[: KEYS_LIMIT // 4])
-    for key, count in ranked[KEYS_LIMIT // 4 :]:
-        joined = (Who(OTHER), OTHER, OTHER, Target("", OTHER), OTHER, key[5] if key[5] in EARLY_STAGES or key[5] in FINAL_STAGES else OTHER, *key[6:])
-        out.setdefault(joined, Count()).add(count)
-    return out
+def _add(sums: dict[Any, list[int]], more: dict[Any, list[int]]) -> None:
+    for name, (times, size) in more.items():
+        one = sums.setdefault(name, [0, 0])
+        one[0] += times
+        one[1] += size

@@ -1,0 +1,89 @@
+"""Sample what is stored: a part of the input, compressed after each step, tells what the step saves on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import UNSET
+
+from transforms.audit import avro
+from transforms.audit.account import Account
+from transforms.audit.apply_policy import apply_policy
+from transforms.audit.event import ABSENT, EARLY_STAGES, FINAL_STAGES, Event
+from transforms.audit.parse_events import parse_events
+from transforms.audit.parts import micros
+from transforms.audit.reduce_split import redact_block, strip_block
+
+if TYPE_CHECKING:
+    from transforms.audit.block import RawBlock
+    from transforms.audit.settings import Compiled
+
+# Of so many blocks in a row the first few are taken, and compressed together: one in 32, in blocks of about Avro's size.
+EVERY: Final = 256
+TAKEN: Final = 8
+STEPS: Final = ("captured", "policy", "managedFields", "redaction", "merged", "folded")
+
+
+class StorageSample:
+    """Sizes of the sample: `sizes["raw"]` bytes of JSON, and by step what they take compressed after it, also as JSON."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.sizes: Counter[str] = Counter()
+        self._compiled = compiled
+        self._lines: dict[str, list[bytes]] = {step: [] for step in STEPS}
+
+    def see(self, number: int, block: RawBlock) -> None:
+        """Take block `number` of a split, if it is one of the sample; parses it on its own."""
+        place = number % EVERY
+        if place < TAKEN:
+            self._take(block)
+        if place == TAKEN or block.last:
+            self._compress()
+
+    def _take(self, block: RawBlock) -> None:
+        """A block's events as lines after each step, to tell what the steps save of what is stored."""
+        compiled, lines = self._compiled, self._lines
+        parsed = parse_events(msgspec.structs.replace(block, account=Account(0, 0)), compiled.key)
+        self.sizes["raw"] += sum(event.size or 0 for event in parsed.events)
+        lines["captured"] += map(_line, parsed.events)
+        # Their accounts are thrown away: the same events are counted where they are surveyed.
+        apply_policy(compiled.policy, parsed)
+        lines["policy"] += map(_line, parsed.events)
+        if not compiled.settings.keep_managed_fields:
+            strip_block(parsed)
+        lines["managedFields"] += map(_line, parsed.events)
+        redact_block(compiled, parsed)
+        lines["redaction"] += map(_line, parsed.events)
+        events = parsed.events
+        if compiled.settings.merge:
+            ended = {event.auditID for event in events if event.stage in FINAL_STAGES}
+            events = [event for event in events if event.stage not in EARLY_STAGES or event.auditID not in ended]
+        lines["merged"] += map(_line, events)
+        if compiled.settings.fold:
+            for event in events:
+                event.moment = compiled.believable(micros(event.stageTimestamp))  # type: ignore[assignment]
+            classified = [(event, *compiled.read_guard.classify(event)) for event in events]
+            events = [event for event, read, _, guard in classified if read is None or guard is not None]
+        lines["folded"] += map(_line, events)
+
+    def _compress(self) -> None:
+        for step, lines in self._lines.items():
+            if lines:
+                self.sizes[step] += len(avro.compress(b"\n".join(lines)))
+                lines.clear()
+
+
+_PARTS: Final = Event.__struct_fields__[:19]  # the fields that come from input
+_quoted: Final = msgspec.json.encode
+
+
+def _line(event: Event) -> bytes:
+    """The event as JSON."""
+    parts = []
+    for name in _PARTS:
+        value = getattr(event, name)
+        if value is not UNSET and value is not ABSENT and len(value):
+            parts.append(b'"%s":%s' % (name.encode(), _quoted(value) if isinstance(value, str) else bytes(value)))
+    return b"{%s}" % b",".join(parts)
