@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from tests.audit.envelopes.mutations import mutated
 from tests.examples import an_event, line
 from transforms.audit.recognise import CODES, MAX_WRAPS, Found, recognise
 
@@ -185,39 +186,6 @@ def test_no_bytes_raise(record: bytes) -> None:
     for found in recognise(record):
         assert (found.event is None) == (found.code is not None)
         assert found.code is None or found.code in CODES
-
-
-INSERTS = [
-    b"",
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b'"',
-    b"\\",
-    b",",
-    b":",
-    b"\x00",
-    b"\xff",
-    b"\\ud800",
-    b"null",
-    b"1e999",
-    b"\xef\xbb\xbf",
-    b"\\u0000",
-]
-
-
-def mutated(record: bytes, chance: random.Random) -> bytes:
-    at, to = sorted(chance.randrange(len(record) + 1) for _ in range(2))
-    match chance.randrange(4):
-        case 0:
-            return record[:at]
-        case 1:
-            return record[:at] + record[min(to, at + 30) :]
-        case 2:
-            return record[:at] + chance.choice(INSERTS) + record[at:]
-        case _:
-            return record[:at] + bytes([chance.randrange(256)]) + record[at + 1 :]
 
 
 def test_ten_thousand_mutated_lines_never_raise_and_count_once() -> None:

@@ -112,19 +112,32 @@ def _without_junk(record: bytes) -> bytes:
 
 
 def _bad_text(record: bytes, at: int, found: list[Found]) -> None:
-    """A list is read item by item, so that one item with bad bytes does not take the others with it."""
+    """Lists and envelopes are read item by item, so that one item with bad bytes does not take the others with it."""
+    inside = _TOP._replace(listed=True, layers=1)
     try:
-        items: list[Raw] | None = _items(members(record)) if record[:1] == b"{" else elements(record)
+        fields = members(record) if record[:1] == b"{" else {}
+        items: list[Raw] | None = _items(fields) if fields else elements(record)
+        inners = None if items is not None or is_event(fields) else unwrap(fields)
     except unreadable:
-        pieces = _pieces(record, _TOP)
-        if pieces:
-            found += pieces
-            return
-        items = None
+        items = inners = None
+        found += _pieces(record, _TOP) or ()
     for item in items or ():
-        _checked(bytes(item), _TOP._replace(listed=True, layers=1), found)
-    if items is None:
+        _checked(bytes(item), inside, found)
+    for inner in inners or ():
+        raw = bytes(inner.record)
+        if _is_utf8(raw):
+            _unwrapped([inner], raw, _TOP, found)
+        else:
+            _lost(found, "INVALID_UTF8", "the wrapped record is not UTF-8", raw, _TOP)
+    if not found and items is None and inners is None:
         _lost(found, "INVALID_UTF8", f"not UTF-8 at byte {at}", record, _TOP)
+
+
+def _is_utf8(record: bytes) -> bool:
+    try:
+        return bool(record.isascii() or record.decode() is not None)
+    except UnicodeDecodeError:
+        return False
 
 
 def _checked(record: bytes, context: _Context, found: list[Found]) -> None:

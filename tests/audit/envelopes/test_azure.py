@@ -64,3 +64,8 @@ def test_the_cluster_is_in_the_resource_id(resource: str, cluster: str | None) -
 def test_a_body_that_was_too_big_is_the_text_that_azure_put_there() -> None:
     event = the_event(compact(azure_record(line(an_event(responseObject="skipped-too-big-size-object")))))
     assert fields(event)["responseObject"] == "skipped-too-big-size-object"
+
+
+def test_a_log_that_is_no_utf8_does_not_take_the_others_with_it() -> None:
+    records = compact({"records": [RECORD, azure_record(EVENT.replace(b"alice", b"al*ce"))]}).replace(b"al*ce", b"al\xffce")
+    assert outcomes(records) == ["event", "INVALID_UTF8"]

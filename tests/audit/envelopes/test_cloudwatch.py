@@ -64,3 +64,9 @@ def test_a_bomb_in_a_subscription_is_refused() -> None:
     bomb = lambda_event([b'{"a":"' + b"x" * (70 << 20) + b'"}'])
     assert len(bomb) < 200_000
     assert outcomes(bomb) == ["BROKEN_ENCODING"]
+
+
+def test_a_message_that_is_no_utf8_does_not_take_the_others_with_it() -> None:
+    document = cloudwatch([EVENT, EVENT.replace(b"alice", b"al*ce"), EVENT]).replace(b"al*ce", b"al\xffce")
+    assert outcomes(document) == ["event", "INVALID_UTF8", "event"]
+    assert [found.cluster for found in recognise(document)][::2] == ["prod", "prod"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.audit.envelopes.mutations import mutated
 from tests.audit.envelopes.wraps import WRAPS
-from transforms.audit.recognise import recognise
+from transforms.audit.recognise import CODES, recognise
 
 if TYPE_CHECKING:
     from transforms.audit.event import Event
 
 REAL = [line for line in (Path(__file__).parents[1] / "data" / "real_events.ndjson").read_bytes().split(b"\n") if line and len(line) < 8000]
+GKE = (Path(__file__).parents[1] / "data" / "gke_entries.ndjson").read_bytes().splitlines()
 CLUSTERS = {"cloudwatch": "prod", "lambda_event": "prod", "kinesis": "prod", "firehose": "prod", "azure": "TEST-CLUSTER"}
 
 
@@ -71,3 +74,16 @@ def test_a_cut_event_in_an_envelope_is_one_dead_letter(name: str) -> None:
     outcomes = [found.code for line in records.split(b"\n") for found in recognise(line)]
     assert outcomes[1:] == [None]
     assert outcomes[0] in {"TRUNCATED", "INVALID_JSON"}
+
+
+@pytest.mark.parametrize("name", [*WRAPS, "gke"])
+def test_mutated_envelopes_never_raise(name: str) -> None:
+    chance = random.Random(name)
+    short = [line for line in REAL if len(line) < 2500]
+    for _ in range(500):
+        record = chance.choice(GKE) if name == "gke" else WRAPS[name](chance.sample(short, 2))
+        for _ in range(chance.randrange(1, 4)):
+            record = mutated(record, chance) or b"x"
+        for found in recognise(record):
+            assert (found.event is None) == (found.code is not None)
+            assert found.code is None or found.code in CODES
