@@ -43,7 +43,7 @@ def _parse_lines(block: RawBlock, key: bytes, parsed: EventBlock) -> None:
         if size:
             try:
                 event = _decode(line)
-                if not all_ascii:
+                if not all_ascii and not line.isascii():
                     line.decode()  # what the decoder skips it does not check
                 plain = event.stage is not UNSET and event.level is not UNSET and event.auditID is not UNSET
             except _errors:
