@@ -10,9 +10,10 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.audit.account import Account
-from transforms.audit.avro_blocks import AvroBlock
+from transforms.audit.avro_blocks import AvroBlock, BlockBuilder
 from transforms.audit.block import EventBlock, Split
-from transforms.audit.settings import Settings
+from transforms.audit.record import encode_loose
+from transforms.audit.settings import Settings, hour_of
 from transforms.audit.settle_events import EventSettler, Unit
 from transforms.elements import compiled
 
@@ -65,13 +66,29 @@ class SettleEvents(beam.PTransform):
         return blocks | "SettleEvents" >> beam.ParDo(SettleSplit(self.settings, self.key)).with_output_types(tuple[Split, Unit])
 
 
-def _blocks(unit: tuple[Split, Unit]) -> list[AvroBlock]:
-    return unit[1].blocks
+class EncodeUnit(beam.DoFn):
+    """The blocks of a unit, and its loose events as further blocks."""
+
+    def __init__(self, settings: Settings, key: bytes) -> None:
+        self._settings = settings
+        self._key = key
+
+    def process(self, element: tuple[Split, Unit]) -> Iterator[AvroBlock]:
+        """One unit."""
+        split, unit = element
+        believable = compiled(self._settings, self._key).believable
+        yield from unit.blocks
+        builder = BlockBuilder(split.file, -1 - split.start)
+        for event in unit.loose:
+            builder.add("events", hour_of(believable(event.moment)), event.key, encode_loose(event, []))
+        yield from builder.rest()
 
 
 @dataclass
 class EncodeAvro(beam.PTransform):
-    """Encode redacted events as Avro blocks, one record each, and dead letters beside them: for pipelines that fold nothing.
+    """Encode redacted events as Avro blocks, one record each, and dead letters beside them.
+
+    For pipelines of one's own, with steps that the main job does not know: copies stay, and nothing is flagged.
 
     Attributes:
       settings: `merge=False, fold=False`.
@@ -82,6 +99,6 @@ class EncodeAvro(beam.PTransform):
     key: bytes
 
     def expand(self, blocks: beam.PCollection[EventBlock]) -> beam.PCollection[AvroBlock]:
-        """Settle, and take the blocks."""
+        """Settle, and take all events."""
         units = blocks | SettleEvents(self.settings, self.key)
-        return units | "Blocks" >> beam.FlatMap(_blocks).with_output_types(AvroBlock)
+        return units | "EncodeUnit" >> beam.ParDo(EncodeUnit(self.settings, self.key)).with_output_types(AvroBlock)
