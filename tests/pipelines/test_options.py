@@ -27,7 +27,7 @@ def no_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings_for(*argv: str) -> tuple[Settings, list[str], list[str]]:
     problems: list[str] = []
     warnings: list[str] = []
-    found = options.settings_of(parser().parse_args(list(argv)), problems, warnings)
+    ((_, found),) = options.consumers_of(parser().parse_args(list(argv)), problems, warnings)
     return found, problems, warnings
 
 
@@ -68,6 +68,15 @@ def test_files_are_held_by_their_content(tmp_path: Path):
         (tmp_path / name).write_text(content)
     asked, problems, _ = settings_for(f"--policy={tmp_path}/policy", f"--guards={tmp_path}/guards")
     assert (asked.policy, asked.guards, problems) == (POLICY, GUARDS, [])
+
+
+def test_each_named_policy_is_a_consumer_of_its_own(tmp_path: Path):
+    for name in ("siem", "cold"):
+        (tmp_path / name).write_text(POLICY.replace("Metadata", "Request" if name == "cold" else "None"))
+    known = parser().parse_args([f"--output={tmp_path}/out", *[f"--policy={name}={tmp_path}/{name}" for name in ("siem", "cold")]])
+    consumers = options.consumers_of(known, problems := [], [])
+    assert problems == []
+    assert [(name, "level: None" in (asked.policy or "")) for name, asked in consumers] == [("siem", True), ("cold", False)]
 
 
 def test_recorded_settings_are_read_back_the_same():
@@ -114,6 +123,22 @@ def test_all_problems_are_listed_at_once_and_nothing_is_made(
     for part in ("missing", "none*", "cluster=NAME,PATH", "--policy", "--guards", "--fold", "--read_window", "--reed_window", "AUDIT_KEY"):
         assert part in said, part
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_wrong_with_any_of_several_policies_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for name, content in (("good", POLICY), ("bad", POLICY.replace("level", "levle")), ("worse", "rules: 7")):
+        (tmp_path / name).write_text(content)
+    said = refused(capsys, f"--output={tmp_path}/out", *[f"--policy={name}={tmp_path}/{name}" for name in ("good", "bad", "worse")])
+    assert "/bad: " in said
+    assert "/worse: " in said
+    assert "/good: " not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_named_and_unnamed_policies_do_not_mix(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "policy").write_text(POLICY)
+    assert "do not mix" in refused(capsys, f"--output={tmp_path}/out", f"--policy={tmp_path}/policy", f"--policy=siem={tmp_path}/policy")
+    assert "the name siem is taken" in refused(capsys, f"--output={tmp_path}/out", *[f"--policy=siem={tmp_path}/policy"] * 2)
 
 
 @pytest.mark.parametrize("flag", ["--inptu=x", "--allow_emty", "--jsn", "--fol=none", "--no_such_flag_of_anybody=1"])

@@ -77,7 +77,7 @@ def a_run(output: Output, number: int) -> str:
     runs = output.runs()
     aside = output.aside(f"{number:06d}-test")
     packed = b"(\xb5/\xfd not read here %d" % number
-    files = [write_file(aside, number, "events", hour, [AvroBlock("events", hour, (0, 0, 0), 1, 10, packed)]) for hour in HOURS]
+    files = [write_file(aside, number, "events", hour, [AvroBlock("events", hour, ("", 0, 0, 0), 1, 10, packed)]) for hour in HOURS]
     account = Account(0, number, number + 1, events=3, kept=3, mac=bytes([number]) * 32)
     return output.commit(aside, files, runs[-1].head if runs else None, "{}", KEY, [Range("log", None, account)])
 
