@@ -42,10 +42,14 @@ _WIDTHS: Final = (16, 4, 15, 16, 10, 28, 36)
 
 
 def explain(
-    splits: Sequence[Split], read: Callable[[Split], Iterable[RawBlock]], compiled: Compiled, audit_id: str | None = None
+    splits: Sequence[Split],
+    read: Callable[[Split], Iterable[RawBlock]],
+    compiled: Compiled,
+    audit_id: str | None = None,
+    consumer: str | None = None,
 ) -> Iterator[list[Explained]]:
     """Every event of the splits with its outcome, in lists, in input order."""
-    explainer = Explainer(compiled, audit_id)
+    explainer = Explainer(compiled, audit_id, consumer)
 
     def reduce_one(at: int, recalled: bytes) -> list[Unit]:
         explainer.begin(at, splits[at])
@@ -68,7 +72,7 @@ def parser() -> options.Parser:
         prog="python -m pipelines.explain", description=__doc__, epilog=f"What `why` can say, and of which outcome:\n{reasons}"
     )
     options.add_input_flags(out)
-    options.add_reduction_flags(out)
+    options.add_reduction_flags(out, consumers=True)
     out.add_argument(
         "--only",
         action="append",
@@ -86,9 +90,10 @@ def parser() -> options.Parser:
 
 
 def _row(row: Explained) -> str:
+    rule = "-" if row.rule is None else str(row.rule)
     cells = (
         row.outcome,
-        "-" if row.rule is None else str(row.rule),
+        rule if row.policy is None else f"{row.policy}:{rule}",
         row.level or "-",
         row.stage or "-",
         row.verb or "-",
@@ -99,6 +104,12 @@ def _row(row: Explained) -> str:
         " ".join(_printable(cell).ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True))
         + f" {row.source.uri}:{row.source.offset}:{row.source.item}"
     )
+
+
+def _side_by_side(found: Sequence[Iterator[list[Explained]]]) -> Iterator[list[Explained]]:
+    """What becomes of each event for the first consumer, the second…, then of the next event."""
+    for split in zip(*found, strict=True):
+        yield [row for rows in zip(*split, strict=True) for row in rows]
 
 
 def _printable(cell: str) -> str:
@@ -164,25 +175,31 @@ def run(argv: Sequence[str]) -> int:
     known, rest = parser().parse_known_args(list(argv))
     problems = [f"unknown flag {flag} (see --help)" for flag in rest]
     warnings: list[str] = []
-    settings = options.settings_of(known, problems, warnings)
+    consumers = options.consumers_of(known, problems, warnings)
     files = [] if known.expect else options.files_of(known, None, problems)
     if known.rule is not None and known.rule != "none" and not known.rule.isdecimal():
         problems.append(f"--rule {known.rule}: expected a rule's index, from 0, or none")
     if known.expect and known.input:
         problems.append("--expect brings its own events: --input has no effect beside it")
+    if known.expect and len(consumers) > 1:
+        problems.append("--expect takes one --policy: give each test its own")
     if problems:
         raise options.ConfigurationError(problems)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if known.expect:
-        return _check(known, settings)
+        return _check(known, consumers[0][1])
     # Events come and go by the thousand and hold no cycles: looking for some costs a tenth of the time.
     gc.freeze()
     gc.set_threshold(200_000, 50, 50)
     key = os.urandom(32)
     try:
         splits = plan(files).splits
-        _show(known, explain(splits, lambda split: read_blocks(split, key), Compiled(settings, key), known.audit_id))
+        found = [
+            explain(splits, lambda split: read_blocks(split, key), Compiled(settings, key), known.audit_id, name)
+            for name, settings in consumers
+        ]
+        _show(known, found[0] if len(found) == 1 else _side_by_side(found))
     except BrokenPipeError:
         sys.stdout = None  # who read our output has enough; nothing is left to flush
         return 0

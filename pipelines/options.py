@@ -126,10 +126,10 @@ def consumers_of(known: argparse.Namespace, problems: list[str], warnings: list[
         policies[name] = found[2] if found else given
     if None in policies and len(policies) > 1:
         problems.append("--policy: named and unnamed policies do not mix")
-    held = Path(known.output)
-    if None not in policies and (held / "ledger").is_dir():
+    held = Path(known.output) if hasattr(known, "output") else None
+    if held and None not in policies and (held / "ledger").is_dir():
         problems.append(f"--output {known.output}: holds the output of an unnamed policy; named ones need a directory of their own")
-    if None in policies and any(held.glob("*/ledger")):
+    if held and None in policies and any(held.glob("*/ledger")):
         problems.append(f"--output {known.output}: holds the outputs of named policies; name this one too, or choose another directory")
     consumers = []
     for name, policy in policies.items():

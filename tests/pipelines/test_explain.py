@@ -253,6 +253,24 @@ def test_flags_choose_events(tmp_path, capsysbinary, flags, expected):
     assert [json.loads(row)["auditID"] for row in capsysbinary.readouterr().out.splitlines()] == expected
 
 
+def test_several_policies_are_explained_side_by_side(tmp_path, capsysbinary):
+    (tmp_path / "a.yaml").write_text(POLICY)
+    (tmp_path / "b.yaml").write_text(POLICY.replace("kubelet", "alice"))
+    log = tmp_path / "audit.log"
+    log.write_bytes(lines(an_event(auditID="x"), an_event(auditID="y", user__username="kubelet")) + b"broken\n")
+    flags = ["--input", str(log), "--policy", f"ops={tmp_path}/a.yaml", "--policy", f"sec={tmp_path}/b.yaml", "--json"]
+    assert explain.main(flags) == 0
+    rows = [json.loads(row) for row in capsysbinary.readouterr().out.splitlines()]
+    assert [(row["auditID"], row["policy"], row["outcome"], row["rule"]) for row in rows] == [
+        ("x", "ops", "kept", 2),
+        ("x", "sec", "dropped_by_rule", 0),
+        ("y", "ops", "dropped_by_rule", 0),
+        ("y", "sec", "kept", 2),
+        (None, "ops", "dead_letter", None),
+        (None, "sec", "dead_letter", None),
+    ]
+
+
 def test_the_table_shows_no_control_characters_of_a_client(tmp_path, capsysbinary):
     log = tmp_path / "audit.log"
     log.write_bytes(line(an_event(auditID="\x1b[2J", verb="up\ndate")))

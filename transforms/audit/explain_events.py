@@ -83,9 +83,11 @@ class Explainer:
     Args:
         compiled: the run's settings.
         audit_id: hold only events with this audit ID.
+        consumer: whose policy it is, where several are told apart by name.
     """
 
-    def __init__(self, compiled: Compiled, audit_id: str | None = None) -> None:
+    def __init__(self, compiled: Compiled, audit_id: str | None = None, consumer: str | None = None) -> None:
+        self._consumer = consumer
         self._policy = compiled.policy
         self._settings = compiled.settings
         self._audit_id = audit_id
@@ -126,7 +128,7 @@ class Explainer:
             reason = self._reasons.get(name) or self._reasons.setdefault(name, (name,))
         row = Explained(
             Place(split.uri, None, event.offset, event.item),  # type: ignore[arg-type]
-            None,
+            self._consumer,
             event.auditID if isinstance(event.auditID, str) else None,
             event.stage if isinstance(event.stage, str) else None,
             event.verb if isinstance(event.verb, str) else None,
@@ -193,7 +195,7 @@ class Explainer:
         if self._audit_id is None:
             place = Place(self._split.uri, None, letter.offset, letter.item)  # type: ignore[union-attr]
             why = (f"code:{letter.code}",)
-            self._rows.append(Explained(place, None, None, None, None, None, None, (), False, "dead_letter", why, None))
+            self._rows.append(Explained(place, self._consumer, None, None, None, None, None, (), False, "dead_letter", why, None))
 
     def explained(self) -> Iterator[list[Explained]]:
         """The events of each split, in input order, once all is told. Gives them up as it goes."""

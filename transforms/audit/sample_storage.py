@@ -51,8 +51,7 @@ class StorageSample:
         # Their accounts are thrown away: the same events are counted where they are surveyed.
         apply_policy(compiled.policy, parsed)
         lines["policy"] += map(_line, parsed.events)
-        if not compiled.settings.keep_managed_fields:
-            strip_block(parsed)
+        strip_block(parsed, keep=compiled.settings.keep_managed_fields)
         lines["managedFields"] += map(_line, parsed.events)
         redact_block(compiled, parsed)
         lines["redaction"] += map(_line, parsed.events)

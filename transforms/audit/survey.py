@@ -274,8 +274,7 @@ class Survey:
             parsed = parse_events(block, compiled.key)
             apply_policy(policy, parsed, found.tell)
             merger.feed(parsed)
-            if not compiled.settings.keep_managed_fields:
-                strip_block(parsed)
+            strip_block(parsed, keep=compiled.settings.keep_managed_fields)
             events = [*parsed.events, *[each[0] for each in parsed.loose]]
             before = list(map(_lengths, events))
             redact_block(compiled, parsed)
