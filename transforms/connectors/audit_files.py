@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hmac
 import zlib
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import zstandard
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GZIP: Final = b"\x1f\x8b"
 ZSTD: Final = b"\x28\xb5\x2f\xfd"
 ZSTD_WINDOW: Final = 1 << 31
+ZSTD_FEED: Final = 4096  # compressed bytes at a time: a hostile file unpacks them to 128 MiB, and no further
 HEAD: Final = 1 << 20
 BROKEN: Final = (EOFError, OSError, zlib.error, zstandard.ZstdError)
 
@@ -38,11 +39,55 @@ def decompressed(file: IO[bytes]) -> IO[bytes]:
     if kind == "gzip":
         return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
     if kind == "zstd":
-        return zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).stream_reader(file, read_across_frames=True)  # type: ignore[return-value]
+        return ZstdStream(file)  # type: ignore[return-value]
     return file
 
 
-class _Cut(Exception):  # noqa: N818 - no error, an end
+class ZstdStream:
+    """The frames of a file as one stream. Raises EOFError where the last one breaks off, which zstandard's own reader passes over."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._frame: Any = None
+        self._packed = b""
+        self._plain = b""
+        self._at = 0
+
+    def read1(self, size: int) -> bytes:
+        """Up to `size` bytes, at least one before the end."""
+        while self._at >= len(self._plain):
+            packed = self._packed or self._file.read(ZSTD_FEED)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("the last frame breaks off")
+                return b""
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
+            self._plain, self._at = self._frame.decompress(packed), 0
+            self._packed = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        start, self._at = self._at, self._at + size
+        return self._plain[start : self._at]
+
+    def read(self, size: int) -> bytes:
+        """As much as there is, up to `size` bytes; a break raises once nothing stands before it."""
+        parts: list[bytes] = []
+        while size:
+            try:
+                part = self.read1(size)
+            except (EOFError, zstandard.ZstdError):
+                if parts:
+                    break
+                raise
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+class _Cut(Exception):
     """The compressed stream broke off."""
 
 
@@ -78,7 +123,8 @@ class _Stream:
     """Reads up to a limit; a broken compressed stream ends it, and `broken` says so."""
 
     def __init__(self, stream: IO[bytes], limit: int | None) -> None:
-        self._stream = stream
+        # What can be unpacked before a break is lost in a read that asks for more.
+        self._read = getattr(stream, "read1", stream.read)
         self._left = limit
         self._peeked = b""
         self.broken = False
@@ -94,7 +140,7 @@ class _Stream:
         parts: list[bytes] = []
         while size:
             try:
-                part = self._stream.read(size)
+                part = self._read(size)
             except BROKEN as error:
                 if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno is not None:
                     raise
