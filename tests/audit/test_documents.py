@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.examples import an_event, line
-from transforms.audit.documents import BROKEN, TOO_LONG, DocumentCutter, Item, cut_document, looks_like_document
+from transforms.audit.documents import BROKEN, TOO_LONG, DocumentCutter, Item, looks_like_document
+from transforms.audit.pieces import cut_document
 
 A, B, C = (line(an_event(auditID=name)).strip() for name in "abc")
 LIST = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":['
@@ -143,11 +144,21 @@ def test_after_a_broken_document_the_next_one_is_read() -> None:
 
 def test_an_envelope_that_breaks_off_gives_its_items_in_their_context() -> None:
     head = b'{"messageType":"DATA_MESSAGE","logGroup":"/aws/eks/prod/cluster","logEvents":['
-    assert [item[1:] for item in cut(head + b'{"message":"1"},{"message":"2"},{"mess', 9)] == [
-        (0, head + b'{"message":"1"}]}', None),
-        (1, head + b'{"message":"2"}]}', None),
-        (2, head + b'{"message":"1"},{"message":"2"},{"mess', BROKEN),
+    assert cut(head + b'{"message":"1"},{"message":"2"},{"mess', 9) == [
+        (len(head), 0, head + b'{"message":"1"}]}', None),
+        (len(head) + 16, 0, head + b'{"message":"2"}]}', None),
+        (0, 2, head + b'{"message":"1"},{"message":"2"},{"mess', BROKEN),
     ]
+
+
+def test_items_that_may_be_several_events_have_places_of_their_own() -> None:
+    nested = LIST + A + b"," + B + b"]}"
+    text = json.dumps("[" + A.decode() + "]").encode()
+    items = cut(b"[" + b",".join([A, nested, b"[" + A + b"]", text, b'{"x":1}', B]) + b"]", 50)
+    places = [(item.offset, item.index) for item in items]
+    assert [places[0], places[-1]] == [(0, 0), (0, 5)]
+    assert [index for _, index in places[1:-1]] == [0] * 4
+    assert len(set(places)) == len(places)
 
 
 @pytest.mark.parametrize("size", [None, 1, 64])
@@ -155,7 +166,7 @@ def test_an_item_beyond_the_limit_is_one_dead_letter_and_is_not_held(size: int |
     items = cut(b"[" + A + b',{"a":"' + b"x" * 5000 + b'"},' + B + b"]", size, limit=2000)
     assert codes(items) == [None, TOO_LONG, None]
     assert raws(items) == [A, None, B]
-    assert [item.index for item in items] == [0, 1, 2]
+    assert [(item.offset, item.index) for item in items][::2] == [(0, 0), (0, 2)]
 
 
 def test_memory_stays_within_an_item_and_a_chunk() -> None:

@@ -24,6 +24,8 @@ IN_CONTEXT: Final = (b"logEvents", b"resourceLogs", b"Records")
 BROKEN: Final = "BROKEN_DOCUMENT"
 TOO_LONG: Final = "ITEM_TOO_LONG"
 _NAME_WINDOW: Final = 256
+_MARK: Final = b'"auditID"'
+_MARK_WITHIN: Final = 4096
 _PREFIX_LIMIT: Final = 64 << 10
 
 _STRING: Final = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
@@ -46,7 +48,8 @@ _OBJECT, _END_OBJECT, _LIST, _END_LIST, _COMMA = (ord(sign) for sign in "{}[],")
 class Item(NamedTuple):
     """An item of a document: where the document starts in the stream, which item, its bytes, and a code where it is none.
 
-    A document that is no list is one item. After a break `raw` is what stands between the last item and the break.
+    An item that may hold several events says where it starts itself, as item 0. A document that is no list is one item.
+    After a break `raw` is what stands between the last item and the break.
     """
 
     offset: int
@@ -157,7 +160,7 @@ class DocumentCutter:
 
     def _document_ends(self, end: int) -> None:
         if not (self._listed or self._dropping or self._in_context):
-            self._emit(self._data[self._start : end])
+            self._emit(self._data[self._start : end], self._start)
             self._last_end = end
         self._start = end
         self._step = self._between
@@ -214,7 +217,7 @@ class DocumentCutter:
     def _item_ends(self, end: int) -> None:
         if not self._dropping:
             raw = self._data[self._start : end]
-            self._emit(self._prefix + raw + b"]}" if self._in_context else raw)
+            self._emit(self._prefix + raw + b"]}" if self._in_context else raw, self._start)
         self._last_end = end
         self._start = self._at = end
         self._step = self._after_item
@@ -273,7 +276,7 @@ class DocumentCutter:
         before = self._data[self._start : at] if self._in_context else self._data[max(self._start, at - _NAME_WINDOW) : at]
         if not self._opens_list(before):
             return False
-        return len(before) < _PREFIX_LIMIT if self._in_context else b'"auditID"' not in self._data[self._start : at]
+        return len(before) < _PREFIX_LIMIT if self._in_context else _MARK not in self._data[self._start : at]
 
     def _string_goes_on(self, at: int) -> bool:
         """Whether the string that starts here can still end once more data come."""
@@ -301,7 +304,7 @@ class DocumentCutter:
                 _reads(raw)
             except _unreadable:
                 break
-            self._emit(raw)
+            self._emit(raw, start)
             self._last_end = hit + 1
             start = hit + length
             if not in_list:
@@ -311,9 +314,10 @@ class DocumentCutter:
         self._start = self._at = start
         return True
 
-    def _emit(self, raw: bytes) -> None:
+    def _emit(self, raw: bytes, start: int) -> None:
         code = TOO_LONG if len(raw) > self._limit else None
-        self._out.append(Item(self._offset, self._index, None if code else raw, code))
+        place = (self._offset, self._index) if _is_one(raw) else (self._base + start, 0)
+        self._out.append(Item(*place, None if code else raw, code))
         self._index += 1
 
     def _bound(self) -> None:
@@ -330,29 +334,17 @@ class DocumentCutter:
         if not self._dropping or self._step not in (self._document, self._item):
             if self._step == self._document and not self._listed and not self._in_context:
                 whole = [item for item in DocumentCutter(self._limit, in_context=True).feed(raw) if item.code != BROKEN]
-                self._out += [item._replace(offset=self._offset) for item in whole]
+                self._out += [item._replace(offset=self._offset + item.offset) for item in whole]
                 self._index += len(whole)
             self._out.append(Item(self._offset, self._index, raw, BROKEN))
         self._start = self._at = at
         self._step = self._resync
 
 
-class Pieces(NamedTuple):
-    """What a record that cannot be read whole falls into. `listed`: it is a list; otherwise documents in a row."""
-
-    listed: bool
-    items: list[Item]
-
-
-def cut_document(record: bytes) -> Pieces | None:
-    """The items of a record that cannot be read whole; None where it is one broken thing."""
-    cutter = DocumentCutter()
-    items = cutter.feed(record)
-    listed = cutter.listed
-    items += cutter.close()
-    if not items or (len(items) == 1 and (items[0].code is not None or items[0].raw == record)):
-        return None
-    return Pieces(listed, items)
+def _is_one(raw: bytes) -> bool:
+    """Whether an item is plainly one event. What may turn out to be several has a place of its own, that each gets another."""
+    at = raw.find(_MARK, 0, _MARK_WITHIN)
+    return at > 0 and raw[0] == _OBJECT and raw.find(b"[", 0, at) < 0
 
 
 def looks_like_document(first_bytes: bytes, whole: bool) -> bool:

@@ -12,12 +12,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw
 
-from transforms.audit.documents import cut_document
 from transforms.audit.envelopes import Inner, unwrap, unwrap_text
 from transforms.audit.envelopes.unpack import GZIP
 from transforms.audit.event import ABSENT, LEVELS, STAGES, Event, flag
-from transforms.audit.pointer_tokens import escape_pointer
 from transforms.audit.members import Members, compact, elements, members, string, unreadable
+from transforms.audit.pieces import cut_document
+from transforms.audit.pointer_tokens import escape_pointer
 
 MAX_WRAPS: Final = 4
 _MAX_LAYERS: Final = 12  # envelopes, encodings and lists together

@@ -53,7 +53,7 @@ def unwrap(fields: Members) -> list[Inner] | None:
 
 
 def _plain(record: Record) -> Inner:
-    log, cluster = record.properties.log.encode(), _cluster(record.resourceId)
+    log, cluster = record.properties.log.encode(), cluster_of(record.resourceId)
     if record.category in _CATEGORIES or record.category.lower() in _CATEGORIES:
         return Inner(log, cluster=cluster)
     return Inner(log, code="NOT_AUDIT", message="another category of AKS logs", cluster=cluster)
@@ -81,7 +81,7 @@ def _log(fields: Members, record: bytes) -> Inner | None:
     else:
         return None
     category = _first(fields, "category", "Category")
-    cluster = _cluster(_first(fields, "resourceId", "ResourceId", "_ResourceId") or "")
+    cluster = cluster_of(_first(fields, "resourceId", "ResourceId", "_ResourceId") or "")
     if category is None and cluster is None:
         return None
     if category is not None and category.lower() not in _CATEGORIES:
@@ -110,7 +110,7 @@ def _properties(fields: Members) -> Members:
 
 
 @lru_cache(1000)
-def _cluster(resource: str) -> str | None:
+def cluster_of(resource: str) -> str | None:
     """The cluster in `/SUBSCRIPTIONS/…/MANAGEDCLUSTERS/<cluster>`."""
     at = resource.upper().find(_CLUSTERS)
     return (resource[at + len(_CLUSTERS) :].partition("/")[0] or None) if at >= 0 else None
