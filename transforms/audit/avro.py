@@ -8,7 +8,7 @@ every record again and compresses a block that is compressed already. Avro 1.12 
 from __future__ import annotations
 
 import json
-from functools import cache
+from threading import local
 from typing import TYPE_CHECKING, Final
 
 import zstandard
@@ -98,10 +98,15 @@ def header(schema: str, sync: bytes) -> bytes:
     return MAGIC + meta + sync
 
 
-@cache
+_own: Final = local()  # a compressor serves one thread at a time, and runners may use several
+
+
 def _compressor(level: int) -> zstandard.ZstdCompressor:
-    parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=WINDOW_LOG)
-    return zstandard.ZstdCompressor(compression_params=parameters)
+    found: zstandard.ZstdCompressor | None = _own.__dict__.get(level)
+    if found is None:
+        parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=WINDOW_LOG)
+        found = _own.__dict__[level] = zstandard.ZstdCompressor(compression_params=parameters)
+    return found
 
 
 def compress(raw: bytes, level: int = LEVEL) -> bytes:
