@@ -228,9 +228,8 @@ def _differences(one: dict[str, Any], row: Explained) -> list[str]:
         if name in ("why", "omitStages"):
             wanted, got = sorted(map(str, wanted if isinstance(wanted, list) else [wanted])), sorted(got)
         if wanted != got:
-            problems.append(
-                f"{row.auditID or '-'} {row.stage or '-'} {row.verb or '-'} ({row.source.offset}): {name}: expected {_shown(wanted)}, got {_shown(got)}"
-            )
+            event = f"{row.auditID or '-'} {row.stage or '-'} {row.verb or '-'} ({row.source.offset})"
+            problems.append(f"{event}: {name}: expected {_shown(wanted)}, got {_shown(got)}")
     return problems
 
 

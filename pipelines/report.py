@@ -77,13 +77,15 @@ def _head(report: dict[str, Any]) -> list[str]:
         lines.append(f"from {span['from'][:19]}Z to {span['to'][:19]}Z")
     saved = f"{_share(captured - left['jsonBytes'], captured).strip()} less"
     lines.append(
-        f"to a SIEM:  {size_text(captured)} -> {size_text(left['jsonBytes'])} of JSON ({saved}): {left['events']:,} events, {left['summaries']:,} summaries of reads"
+        f"to a SIEM:  {size_text(captured)} -> {size_text(left['jsonBytes'])} of JSON ({saved}): "
+        f"{left['events']:,} events, {left['summaries']:,} summaries of reads"
     )
     lines.append(f"on disk:    {size_text(inputs['storedBytes'])} as it is stored now -> {size_text(left['storedBytes'])} of Avro")
     cost = report["cost"]
     if cost and cost["perMonthBefore"] is not None:
         lines.append(
-            f"cost:       {cost['perMonthBefore']:,.2f} -> {cost['perMonthAfter']:,.2f} a month at {cost['pricePerGB']:g} per GB ({cost['note']})"
+            f"cost:       {cost['perMonthBefore']:,.2f} -> {cost['perMonthAfter']:,.2f} a month "
+            f"at {cost['pricePerGB']:g} per GB ({cost['note']})"
         )
     elif cost:
         lines.append(f"cost:       unknown: {cost['note']}")
@@ -111,11 +113,13 @@ def _steps(report: dict[str, Any]) -> list[str]:
         stored = step.get("storedBytes")
         events = f"{step['events']:,}" if step["events"] is not None else ""
         lines.append(
-            f"  {step['title']:<24}{events:>12}{_signed(step['jsonBytes']):>12}{_share(step['jsonBytes'], captured):>9}{_signed(stored) if stored is not None else '':>12}"
+            f"  {step['title']:<24}{events:>12}{_signed(step['jsonBytes']):>12}{_share(step['jsonBytes'], captured):>9}"
+            f"{_signed(stored) if stored is not None else '':>12}"
         )
     left = report["left"]
     lines.append(
-        f"  {'left':<24}{left['events']:>12,}{size_text(left['jsonBytes']):>12}{_share(left['jsonBytes'], captured):>9}{size_text(left['storedBytes']):>12}"
+        f"  {'left':<24}{left['events']:>12,}{size_text(left['jsonBytes']):>12}{_share(left['jsonBytes'], captured):>9}"
+        f"{size_text(left['storedBytes']):>12}"
     )
     places = ", ".join(f"{row['place']} {size_text(row['jsonBytes'])}" for row in report["managedFields"][:TOP])
     return [*lines, f"  managedFields were in {places}"] if places else lines
@@ -149,7 +153,8 @@ def _policy(report: dict[str, Any]) -> list[str]:
         if rule["saves"]:
             hides = ", ".join(f"{name} {count:,}" for name, count in rule["hides"].items())
             lines.append(
-                f"  rule {rule['rule']:<4} {rule['level']:<16}{rule['events']:>10,} events, saves {size_text(rule['saves'])}{f'; HIDES what guards keep: {hides}' if hides else ''}"
+                f"  rule {rule['rule']:<4} {rule['level']:<16}{rule['events']:>10,} events, saves {size_text(rule['saves'])}"
+                f"{f'; HIDES what guards keep: {hides}' if hides else ''}"
             )
     if policy["neverMatched"]:
         lines.append(f"  never matched: {', '.join(f'rule {rule}' for rule in policy['neverMatched'])}")
@@ -173,7 +178,8 @@ def _suggestions(report: dict[str, Any]) -> list[str]:
     for each in report["suggestions"]:
         lines += [
             "",
-            f"  # {printable(each['title'], 100)}: saves {size_text(each['saves'])} of what is captured, {size_text(each['saves_more'])} of what is left",
+            f"  # {printable(each['title'], 100)}: saves {size_text(each['saves'])} of what is captured, "
+            f"{size_text(each['saves_more'])} of what is left",
         ]
         lines.append(f"  # risk {each['risk']}: {each['why']}")
         lines += [f"  {line}" for line in each["yaml"].splitlines()]

@@ -24,30 +24,46 @@ _TITLES: Final = {
     "rule": "rule of the policy",
 }
 _LONG: Final = frozenset({"User", "Resource", "User agent", "Why", "Hides what guards keep"})  # columns that wrap
+MINUS: Final = "\N{MINUS SIGN}"
+_TITLE: Final = "Kubernetes audit log: what a reduction saves"
 CHARTS: Final = ("resource", "user", "verb", "userAgent")
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ground: #fff; --card: #f6f7f9; --line: #d9dde3; --text: #1b2027; --soft: #5a6472; --kept: #1f6feb;
   --gone: #a9b3c1; --saved: #1a7f4b; --more: #b3261e; --warn: #fff4d6; --warn-line: #b7791f; }
-@media (prefers-color-scheme: dark) { :root { --ground: #12161c; --card: #1b2129; --line: #333c48; --text: #e6eaf0; --soft: #9ba7b6; --kept: #58a0ff;
+@media (prefers-color-scheme: dark) { :root { --ground: #12161c; --card: #1b2129; --line: #333c48; --text: #e6eaf0; --soft: #9ba7b6;
+  --kept: #58a0ff;
   --gone: #4a5563; --saved: #4cc38a; --more: #ff8a80; --warn: #33290f; --warn-line: #d9a441; } }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--text); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+body { margin: 0; background: var(--ground); color: var(--text);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 1040px; margin: 0 auto; padding: 32px 24px 64px; }
-h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; } h2 { font-size: 20px; margin: 44px 0 4px; } h3 { font-size: 16px; margin: 0; }
+h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; } h2 { font-size: 20px; margin: 44px 0 4px; }
+h3 { font-size: 16px; margin: 0; }
 p { margin: 4px 0 12px; } .soft { color: var(--soft); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: 14px; margin: 24px 0; }
 .tile, .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; }
-.tile b { display: block; font-size: 30px; line-height: 1.2; color: var(--saved); } .tile b.plain { color: var(--text); } .tile b.more { color: var(--more); }
+.tile b { display: block; font-size: 30px; line-height: 1.2; color: var(--saved); } .tile b.plain { color: var(--text); }
+.tile b.more { color: var(--more); }
 .tile span { display: block; color: var(--soft); font-size: 14px; }
 .warning { background: var(--warn); border: 1px solid var(--warn-line); border-radius: 10px; padding: 14px 18px; margin: 20px 0; }
-.scroll { overflow-x: auto; } .chart { display: block; width: 100%; min-width: 640px; height: auto; font-size: 14px; } .chart text { fill: var(--text); } .chart .soft { fill: var(--soft); }
-.kept { fill: var(--kept); } .gone { fill: var(--gone); } .saved { fill: var(--saved); } .more { fill: var(--more); } .axis { stroke: var(--line); }
-.legend { display: flex; flex-wrap: wrap; gap: 18px; font-size: 14px; color: var(--soft); margin: 0 0 6px; } .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 6px; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; } th, td { text-align: left; padding: 6px 10px; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--soft); font-weight: 600; white-space: nowrap; } .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; } td { overflow-wrap: break-word; word-break: normal; } td.long { overflow-wrap: anywhere; min-width: 150px; }
-details { margin: 10px 0; } summary { cursor: pointer; } pre { background: var(--ground); border: 1px solid var(--line); border-radius: 6px; padding: 10px 12px; overflow-x: auto; font: 13px/1.45 ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; margin: 10px 0 0; }
-.card { margin: 12px 0; break-inside: avoid; } .card p { margin: 6px 0 0; } .risk { display: inline-block; border: 1px solid currentColor; border-radius: 20px; font-size: 13px; padding: 0 10px; margin-left: 8px; font-weight: 400; white-space: nowrap; }
+.scroll { overflow-x: auto; } .chart { display: block; width: 100%; min-width: 640px; height: auto; font-size: 14px; }
+.chart text { fill: var(--text); } .chart .soft { fill: var(--soft); }
+.kept { fill: var(--kept); } .gone { fill: var(--gone); } .saved { fill: var(--saved); } .more { fill: var(--more); }
+.axis { stroke: var(--line); }
+.legend { display: flex; flex-wrap: wrap; gap: 18px; font-size: 14px; color: var(--soft); margin: 0 0 6px; }
+.legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 6px; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; }
+th, td { text-align: left; padding: 6px 10px; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--soft); font-weight: 600; white-space: nowrap; }
+.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+td { overflow-wrap: break-word; word-break: normal; } td.long { overflow-wrap: anywhere; min-width: 150px; }
+details { margin: 10px 0; } summary { cursor: pointer; }
+pre { background: var(--ground); border: 1px solid var(--line); border-radius: 6px; padding: 10px 12px; overflow-x: auto;
+  font: 13px/1.45 ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; margin: 10px 0 0; }
+.card { margin: 12px 0; break-inside: avoid; } .card p { margin: 6px 0 0; }
+.risk { display: inline-block; border: 1px solid currentColor; border-radius: 20px; font-size: 13px; padding: 0 10px; margin-left: 8px;
+  font-weight: 400; white-space: nowrap; }
 .low { color: var(--saved); } .medium { color: var(--warn-line); } .high { color: var(--more); }
 """
 
@@ -71,7 +87,7 @@ def _percent(part: float, whole: float) -> str:
 
 
 def _bytes(size: float) -> str:
-    return f"−{size_text(-size)}" if size < 0 else size_text(size)
+    return f"{MINUS}{size_text(-size)}" if size < 0 else size_text(size)
 
 
 def page(report: dict[str, Any]) -> str:
@@ -92,15 +108,25 @@ def page(report: dict[str, Any]) -> str:
         )
     )
     policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-    head = f'<meta charset="utf-8">{policy}<meta name="viewport" content="width=device-width, initial-scale=1"><title>Kubernetes audit log: what a reduction saves</title>'
+    head = f'<meta charset="utf-8">{policy}<meta name="viewport" content="width=device-width, initial-scale=1"><title>{_TITLE}</title>'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head><body><main>{body}</main></body></html>\n'
+
+
+def _section(title: str, note: str, *parts: str) -> str:
+    told = f'<p class="soft">{_safe(note)}</p>' if note else ""
+    return f"<h2>{_safe(title)}</h2>{told}{''.join(parts)}"
+
+
+def _unfolding(title: str, inner: str, *, unfolded: bool = False) -> str:
+    return f"<details{' open' if unfolded else ''}><summary>{_safe(title)}</summary>{inner}</details>"
 
 
 def _header(report: dict[str, Any]) -> str:
     inputs, span = report["inputs"], report["span"]
     when = f", {span['from'][:16].replace('T', ' ')} to {span['to'][:16].replace('T', ' ')} UTC" if span else ""
     files = f"{inputs['files']:,} file{'' if inputs['files'] == 1 else 's'}"
-    return f'<h1>Kubernetes audit log: what a reduction saves</h1><p class="soft">{inputs["events"]:,} events in {files}{_safe(when)}. Nothing was written: this is a forecast from your own log.</p>'
+    told = f"{inputs['events']:,} events in {files}{_safe(when)}. Nothing was written: this is a forecast from your own log."
+    return f'<h1>{_TITLE}</h1><p class="soft">{told}</p>'
 
 
 def _tiles(report: dict[str, Any]) -> str:
@@ -152,11 +178,13 @@ def _unmatched(report: dict[str, Any]) -> str:
         return ""
     top = ", ".join(f"{_safe(row['name'])} ({row['events']:,})" for row in lost["top"])
     share = _percent(lost["events"], report["inputs"]["events"])
-    return f'<div class="warning"><strong>{lost["events"]:,} events ({share}) match no rule of the policy and are dropped</strong>, as kube-apiserver would. Most of them: {top}. A last rule <code>- level: Metadata</code> keeps them.</div>'
+    loud = f"<strong>{lost['events']:,} events ({share}) match no rule of the policy and are dropped</strong>, as kube-apiserver would."
+    return f'<div class="warning">{loud} Most of them: {top}. A last rule <code>- level: Metadata</code> keeps them.</div>'
 
 
 def _svg(height: int, title: str, shapes: Iterable[str]) -> str:
-    return f'<div class="scroll"><svg class="chart" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{_safe(title)}">{"".join(shapes)}</svg></div>'
+    head = f'<svg class="chart" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{_safe(title)}">'
+    return f'<div class="scroll">{head}{"".join(shapes)}</svg></div>'
 
 
 def _text(x: float, row: int, text: str, *, anchor: str = "start", soft: bool = False, full: str = "") -> str:
@@ -165,7 +193,9 @@ def _text(x: float, row: int, text: str, *, anchor: str = "start", soft: bool = 
 
 
 def _bar(x: float, row: int, width: float, kind: str, title: str = "") -> str:
-    return f'<rect class="{kind}" x="{x:.1f}" y="{row * _ROW + 5}" width="{max(width, 1.5 if width else 0):.1f}" height="20" rx="3"><title>{_safe(title)}</title></rect>'
+    width = max(width, 1.5 if width else 0)
+    place = f'x="{x:.1f}" y="{row * _ROW + 5}" width="{width:.1f}" height="20" rx="3"'
+    return f'<rect class="{kind}" {place}><title>{_safe(title)}</title></rect>'
 
 
 def _waterfall(report: dict[str, Any]) -> str:
@@ -189,7 +219,7 @@ def _waterfall(report: dict[str, Any]) -> str:
             _text(
                 _WIDTH,
                 row,
-                f"{'−' if saved > 0 else '+'}{size_text(abs(saved))}  ({_percent(abs(saved), captured)})",
+                f"{MINUS if saved > 0 else '+'}{size_text(abs(saved))}  ({_percent(abs(saved), captured)})",
                 anchor="end",
                 soft=True,
             ),
@@ -219,7 +249,9 @@ def _waterfall(report: dict[str, Any]) -> str:
         if stored
         else ""
     )
-    return f'<h2>What each step takes away</h2><p class="soft">Bytes of JSON, which is what a SIEM bills.</p>{_svg((last + 1) * _ROW, "What each step takes away", shapes)}<details><summary>The same in numbers, and in stored bytes</summary>{table}</details>'
+    chart = _svg((last + 1) * _ROW, "What each step takes away", shapes)
+    numbers = _unfolding("The same in numbers, and in stored bytes", table)
+    return _section("What each step takes away", "Bytes of JSON, which is what a SIEM bills.", chart, numbers)
 
 
 def _bars(name: str, rows: Sequence[dict[str, Any]]) -> str:
@@ -237,7 +269,9 @@ def _bars(name: str, rows: Sequence[dict[str, Any]]) -> str:
             _bar(_LABEL, at, kept * scale, "kept", title),
             _text(_WIDTH, at, f"{size_text(row['jsonBytes'])} → {size_text(kept)}", anchor="end", soft=True),
         ]
-    legend = '<div class="legend"><span><i style="background:var(--kept)"></i>stays, as whole events</span><span><i style="background:var(--gone)"></i>goes, or is counted in summaries</span></div>'
+    colours = (("kept", "stays, as whole events"), ("gone", "goes, or is counted in summaries"))
+    entries = "".join(f'<span><i style="background:var(--{colour})"></i>{meaning}</span>' for colour, meaning in colours)
+    legend = f'<div class="legend">{entries}</div>'
     return f"<h2>By {_TITLES[name]}</h2>{legend}{_svg(len(rows) * _ROW + 6, f'Bytes by {_TITLES[name]}', shapes)}"
 
 
@@ -273,12 +307,14 @@ def _suggestions(report: dict[str, Any]) -> str:
         hides = ", ".join(f"{name} {count:,}" for name, count in each["hides"].items())
         hidden = f" Hidden, by guard: {_safe(hides)}." if hides else ""
         cards.append(
-            f'<div class="card"><h3>{_safe(each["title"])}<span class="risk {_safe(each["risk"])}">risk: {_safe(each["risk"])}</span></h3><p>{_safe(saving)}</p>'
+            f'<div class="card"><h3>{_safe(each["title"])}<span class="risk {_safe(each["risk"])}">risk: {_safe(each["risk"])}</span></h3>'
+            f"<p>{_safe(saving)}</p>"
             f'<p class="soft">{_safe(each["why"])}{hidden}</p><pre>{escape(each["yaml"])}</pre></div>'
         )
     if not cards:
         return ""
-    return f'<h2>Rules worth adding to the audit policy</h2><p class="soft">Each was tried on the events of this log. Rules of level None come first in a policy; savings overlap where rules match the same events.</p>{"".join(cards)}'
+    note = "Savings are those on the events of this log; they overlap where rules match the same events. Rules of level None come first."
+    return _section("Rules worth adding to the audit policy", note, *cards)
 
 
 def _policy(report: dict[str, Any]) -> str:
@@ -301,48 +337,43 @@ def _policy(report: dict[str, Any]) -> str:
     never = ", ".join(str(rule) for rule in policy["neverMatched"])
     table = _table(("Rule", "Level", "Events", "Dropped", "Saves", "Hides what guards keep"), rows, numbers=(2, 3, 4))
     warnings = "".join(f"<li>{_safe(warning)}</li>" for warning in policy["warnings"])
-    return f"<h2>The policy's rules, by what they save</h2>{table}{f'<p>Never matched: {_safe(never)}</p>' if never else ''}{f'<ul>{warnings}</ul>' if warnings else ''}"
+    unused = f"<p>Never matched: {_safe(never)}</p>" if never else ""
+    return _section("The policy's rules, by what they save", "", table, unused, f"<ul>{warnings}</ul>" if warnings else "")
 
 
 def _guards(report: dict[str, Any]) -> str:
     if not report["guards"]:
         return ""
     rows = [(row["guard"], f"{row['events']:,}", size_text(row["jsonBytes"]), row["reason"]) for row in report["guards"]]
-    return f'<h2>Reads that stay whole</h2><p class="soft">Other reads become counts. These tell too much to be folded.</p>{_table(("Guard", "Events", "JSON", "Why"), rows, numbers=(1, 2))}'
+    table = _table(("Guard", "Events", "JSON", "Why"), rows, numbers=(1, 2))
+    return _section("Reads that stay whole", "Other reads become counts. These tell too much to be folded.", table)
 
 
 def _details(report: dict[str, Any]) -> str:
-    parts = ["<h2>Details</h2>"]
     outcomes = [(name, f"{row['events']:,}", size_text(row["jsonBytes"])) for name, row in report["outcomes"].items()]
-    parts.append(
-        f"<details open><summary>Every event has one outcome</summary>{_table(('Outcome', 'Events', 'JSON'), outcomes, numbers=(1, 2))}</details>"
-    )
+    parts = [_unfolding("Every event has one outcome", _table(("Outcome", "Events", "JSON"), outcomes, numbers=(1, 2)), unfolded=True)]
     for name, rows in report["by"].items():
         if name not in CHARTS:
             cells = [(row["name"], f"{row['events']:,}", size_text(row["jsonBytes"]), size_text(row["keptBytes"])) for row in rows]
-            parts.append(
-                f"<details><summary>By {_TITLES[name]}</summary>{_table((_TITLES[name].capitalize(), 'Events', 'JSON', 'Stays'), cells, numbers=(1, 2, 3))}</details>"
-            )
+            names = (_TITLES[name].capitalize(), "Events", "JSON", "Stays")
+            parts.append(_unfolding(f"By {_TITLES[name]}", _table(names, cells, numbers=(1, 2, 3))))
     if report["managedFields"]:
-        cells = [(row["place"], f"{row['count']:,}", size_text(row["jsonBytes"])) for row in report["managedFields"]]
-        parts.append(
-            f"<details><summary>managedFields, by place</summary>{_table(('Place', 'Count', 'JSON'), cells, numbers=(1, 2))}</details>"
-        )
+        places = [(row["place"], f"{row['count']:,}", size_text(row["jsonBytes"])) for row in report["managedFields"]]
+        parts.append(_unfolding("managedFields, by place", _table(("Place", "Count", "JSON"), places, numbers=(1, 2))))
     if report["redaction"]:
-        cells = [(row["kind"], row["place"], f"{row['count']:,}", size_text(row["jsonBytes"])) for row in report["redaction"][:24]]
-        parts.append(
-            f"<details><summary>Redaction, by kind</summary>{_table(('Kind', 'Place', 'Count', 'JSON'), cells, numbers=(2, 3))}</details>"
-        )
+        cuts = [(row["kind"], row["place"], f"{row['count']:,}", size_text(row["jsonBytes"])) for row in report["redaction"][:24]]
+        parts.append(_unfolding("Redaction, by kind", _table(("Kind", "Place", "Count", "JSON"), cuts, numbers=(2, 3))))
     if report["deadLettered"]:
-        parts.append(
-            f"<details open><summary>What could not be read</summary>{_table(('Code', 'Count'), [(code, f'{count:,}') for code, count in report['deadLettered'].items()], numbers=(1,))}</details>"
-        )
-    return "".join(parts)
+        codes = [(code, f"{count:,}") for code, count in report["deadLettered"].items()]
+        parts.append(_unfolding("What could not be read", _table(("Code", "Count"), codes, numbers=(1,)), unfolded=True))
+    return _section("Details", "", *parts)
 
 
 def _method(report: dict[str, Any]) -> str:
-    return (
-        '<h2>How this was counted</h2><p class="soft">Events and bytes of JSON are counted over all of the input, with the very steps of the reduction. '
-        f"What each step saves of stored bytes is measured on {size_text(report['sampledBytes'])} of it, compressed after every step; the stored total is that of the real Avro. "
-        "The bytes of read summaries include each summary's exemplar and are estimated from the Avro. Names are redacted as in the output.</p>"
+    note = (
+        "Events and bytes of JSON are counted over all of the input, with the very steps of the reduction. "
+        f"What each step saves of stored bytes is measured on {size_text(report['sampledBytes'])} of it, compressed after every step; "
+        "the stored total is that of the real Avro. The bytes of read summaries include each summary's exemplar and are estimated "
+        "from the Avro. Names are redacted as in the output."
     )
+    return _section("How this was counted", note)

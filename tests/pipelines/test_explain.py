@@ -406,5 +406,6 @@ def test_a_file_of_expectations_that_is_wrong_is_refused(tmp_path, capsys, text,
 
 
 def test_times_in_expectations_stay_text(tmp_path):
-    text = "tests:\n- events:\n  - {verb: get, requestURI: /version, user: {username: a}, stageTimestamp: 2026-11-23T05:19:24.000000Z}\n  counts: {folded: 1}\n"
+    event = "{verb: get, requestURI: /version, user: {username: a}, stageTimestamp: 2026-11-23T05:19:24.000000Z}"
+    text = f"tests:\n- events:\n  - {event}\n  counts: {{folded: 1}}\n"
     assert explain.main(["--expect", expectation_file(tmp_path, text)]) == 0
