@@ -229,3 +229,11 @@ def test_the_samples_give_their_events() -> None:
     ]
     assert fields(events[3])["responseStatus"]["code"] == 409
     assert recognise(ENTRIES[0])[0].cluster == "sample-cluster"
+
+
+def test_names_of_megabytes_do_no_harm_and_do_not_stay() -> None:
+    long = ".v1.x" * 300_000
+    assert outcomes(entry({"methodName": "io.k8s" + long, "resourceName": POD + "/x" * 500_000})) == ["event"]
+    assert outcomes(entry({"methodName": long, "serviceName": None})) == ["NOT_AUDIT"]
+    assert outcomes(entry({"authenticationInfo": {"principalEmail": "a" * (1 << 20)}})) == ["event"]
+    assert request_of.cache_info().currsize == 0

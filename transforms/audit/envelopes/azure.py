@@ -16,6 +16,7 @@ from transforms.audit.members import Members, elements, members, string, unreada
 
 FIELDS = ("records", "properties", "log_s")
 _CATEGORIES: Final = frozenset({"kube-audit", "kube-audit-admin"})
+_LONGEST: Final = 2048
 _CLUSTERS: Final = "/MANAGEDCLUSTERS/"
 
 
@@ -109,8 +110,12 @@ def _properties(fields: Members) -> Members:
     return members(raw if text is None else text.encode())
 
 
-@lru_cache(1000)
 def cluster_of(resource: str) -> str | None:
-    """The cluster in `/SUBSCRIPTIONS/…/MANAGEDCLUSTERS/<cluster>`."""
+    """The cluster in `/SUBSCRIPTIONS/…/MANAGEDCLUSTERS/<cluster>`; no resource ID is longer than 2048 characters."""
+    return _cluster(resource) if len(resource) <= _LONGEST else None
+
+
+@lru_cache(1000)
+def _cluster(resource: str) -> str | None:
     at = resource.upper().find(_CLUSTERS)
     return (resource[at + len(_CLUSTERS) :].partition("/")[0] or None) if at >= 0 else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from re import compile as pattern
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -20,11 +20,16 @@ from transforms.audit.envelopes.inner import Inner
 from transforms.audit.event import ABSENT, Event, reduced
 from transforms.audit.members import Members, members, string, unreadable
 
+if TYPE_CHECKING:
+    from re import Match
+
 FIELDS = ("protoPayload",)
 FLAGS: Final = ("GROUPS_UNKNOWN", "LEVEL_INFERRED", "QUERY_UNKNOWN", "URI_INFERRED")
 # By google.rpc.Code: OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, and so on.
 HTTP_OF_GRPC: Final = dict(enumerate((200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)))
 _STATUS_HEAD: Final = 4096
+_LONG: Final = 16 << 10
+_LONGEST_METHOD: Final = 1024
 _READS: Final = frozenset({"get", "list", "watch"})
 _UPGRADES: Final = frozenset({"attach", "exec", "portforward"})
 # Reversed group, version, resource and subresource, verb: `io.k8s.core.v1.pods.exec.create`.
@@ -124,10 +129,20 @@ def unwrap(fields: Members) -> list[Inner] | None:
         return [Inner(b"", code="NOT_AUDIT", message="a log entry of another service")]
     event = Event()
     flags = _fill(event, fields, log)
+    if len(payload) - len(log.request) - len(log.response) > _LONG:
+        _forget()
     if "split" in fields:
         _withhold(event)
         flags += ("BODIES_UNKNOWN",)
-    return [Inner(payload, event=event, cluster=_cluster(bytes(fields.get("resource") or b"{}")), flags=flags)]
+    resource = bytes(fields.get("resource") or b"{}")
+    cluster = _cluster(resource) if len(resource) <= _LONG else _cluster.__wrapped__(resource)
+    return [Inner(payload, event=event, cluster=cluster, flags=flags)]
+
+
+def _forget() -> None:
+    """Names of such length must not stay in memory by the thousand."""
+    for known in (_is_kubernetes, request_of, _raw, _user, _type_of):
+        known.cache_clear()
 
 
 def _loose(kind: type[Any], raw: bytes | Raw) -> Any:
@@ -151,7 +166,11 @@ def _loose(kind: type[Any], raw: bytes | Raw) -> Any:
 
 @lru_cache(1000)
 def _is_kubernetes(method: str) -> bool:
-    return method.startswith("io.k8s.") or _method(method) is not None
+    return method.startswith("io.k8s.") or _names(method) is not None
+
+
+def _names(method: str) -> Match[str] | None:
+    return _method(method) if len(method) <= _LONGEST_METHOD else None
 
 
 @lru_cache(1000)
@@ -208,7 +227,7 @@ def _times(event: Event, fields: Members, log: AuditLog) -> None:
 @lru_cache(20_000)
 def request_of(method: str, resource: str) -> Request:
     """The request as the server has it: a create is a POST to the collection, its object in the body."""
-    names = _method(method)
+    names = _names(method)
     if names is None:
         return Request(method.rpartition(".")[2], "/" + resource.lstrip("/") if resource else "", b"", "")
     if not resource:
