@@ -5,7 +5,7 @@
   python -m pipelines.explain --expect tests.yaml
 
 One line per event on stdout, in input order. What it says is exact: copies and stages are looked for in all of the input,
-so the first line comes when the last event is read, and memory grows by some 400 bytes per event.
+so the first line comes when the last event is read, and memory grows by some 600 bytes per event.
 """
 
 from __future__ import annotations

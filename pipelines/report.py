@@ -178,8 +178,10 @@ def _suggestions(report: dict[str, Any]) -> list[str]:
     for each in report["suggestions"]:
         lines += [
             "",
-            f"  # {printable(each['title'], 100)}: saves {size_text(each['saves'])} of what is captured, "
-            f"{size_text(each['saves_more'])} of what is left",
+            (
+                f"  # {printable(each['title'], 100)}: saves {size_text(each['saves'])} of what is captured, "
+                f"{size_text(each['saves_more'])} of what is left"
+            ),
         ]
         lines.append(f"  # risk {each['risk']}: {each['why']}")
         lines += [f"  {line}" for line in each["yaml"].splitlines()]

@@ -78,7 +78,7 @@ class Explained(msgspec.Struct, gc=False):
 
 
 class Explainer:
-    """Collects what a trace tells, split by split. Holds some 400 bytes per event, and no content.
+    """Collects what a trace tells, split by split. Holds some 600 bytes per event, and no content.
 
     Args:
         compiled: the run's settings.
