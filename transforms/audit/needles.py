@@ -81,7 +81,7 @@ def examine(body: bytes) -> bytes | None:
                 masked = _variable(pair)
             if masked is None:
                 return None
-            if masked is not pair:
+            if masked != pair:  # what is remembered is equal, not the same
                 edits[start] = masked
             at = end
         elif after[:1].isspace() or after[1:].isspace():
