@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from transforms.audit.block import RawBlock
     from transforms.audit.settings import Compiled
 
-# Of so many blocks in a row the first few are taken, and compressed together: one in 32, in blocks of about Avro's size.
-EVERY: Final = 256
-TAKEN: Final = 8
+SHARE: Final = 64  # one byte in so many is sampled
+STRETCH: Final = 2 << 20  # bytes that are compressed together, as much as an Avro block may hold
 STEPS: Final = ("captured", "policy", "managedFields", "redaction", "merged", "folded")
 
 
@@ -33,14 +32,18 @@ class StorageSample:
         self.sizes: Counter[str] = Counter()
         self._compiled = compiled
         self._lines: dict[str, list[bytes]] = {step: [] for step in STEPS}
+        self._seen = self._taken = self._begun = 0
 
-    def see(self, number: int, block: RawBlock) -> None:
-        """Take block `number` of a split, if it is one of the sample; parses it on its own."""
-        place = number % EVERY
-        if place < TAKEN:
+    def see(self, block: RawBlock) -> None:
+        """Take the block if it is one of the sample; parses it on its own."""
+        size = len(block.data) or sum(len(raw or b"") for _, _, raw, _ in block.items or ())
+        if self._begun or self._taken * SHARE <= self._seen:
             self._take(block)
-        if place == TAKEN or block.last:
-            self._compress()
+            self._begun += size
+            self._taken += size
+            if self._begun >= STRETCH or block.last:
+                self._compress()
+        self._seen += size
 
     def _take(self, block: RawBlock) -> None:
         """A block's events as lines after each step, to tell what the steps save of what is stored."""
@@ -68,6 +71,7 @@ class StorageSample:
         lines["folded"] += map(_line, events)
 
     def _compress(self) -> None:
+        self._begun = 0
         for step, lines in self._lines.items():
             if lines:
                 self.sizes[step] += len(avro.compress(b"\n".join(lines)))

@@ -268,9 +268,9 @@ class Survey:
         merger = StageMerger(split, compiled.key, merge=compiled.settings.merge, recalled=recalled)
         settler = EventSettler(compiled, split, found.tell)
         units = []
-        for number, block in enumerate(read(split)):
+        for block in read(split):
             if not recalled:
-                self._sample.see(number, block)
+                self._sample.see(block)
             parsed = parse_events(block, compiled.key)
             apply_policy(policy, parsed, found.tell)
             merger.feed(parsed)
