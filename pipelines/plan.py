@@ -12,9 +12,8 @@ from typing import IO, TYPE_CHECKING, Final
 import msgspec
 
 from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, Split
-from transforms.audit.documents import looks_like_document
 from transforms.connectors import storage
-from transforms.connectors.audit_files import BROKEN, HEAD, compression, decompressed
+from transforms.connectors.audit_files import BROKEN, HEAD, compression, decompressed, in_one_piece, is_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 SPLIT_SIZE: Final = 64 << 20
 UNTERMINATED: Final = {"UNTERMINATED_LINE": 1}
+BROKEN_STREAM: Final = "BROKEN_STREAM"
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -128,12 +128,15 @@ class Held:
     def __init__(self, runs: Iterable[Run], key: bytes) -> None:
         self._key = key
         self._ranges: dict[tuple[str | None, int], dict[int, set[tuple[bytes, bool]]]] = {}
+        self._breaks: set[tuple[str | None, int]] = set()  # where compressed streams broke off
         for run in runs:
             for each in run.ranges:
                 account = each.account
                 unfinished = account.events == 1 and account.dead_lettered == UNTERMINATED
                 ends = self._ranges.setdefault((each.cluster, account.start), {})
                 ends.setdefault(account.end, set()).add((account.mac, unfinished))
+                if BROKEN_STREAM in account.dead_lettered:
+                    self._breaks.add((each.cluster, account.end))
 
     def reach(self, file: IO[bytes], cluster: str | None) -> tuple[int, bool]:
         """How far a stream is held from its start on, and whether it ends there.
@@ -142,34 +145,52 @@ class Held:
         """
         at = 0
         tail = b""
-        while ends := self._ranges.get((cluster, at)):
+        while ends := {end: held for end, held in self._ranges.get((cluster, at), {}).items() if end > at}:
             mac = hmac.new(self._key, digestmod="sha256")
             read, reached = at, None
             for end in sorted(ends):
                 tail, complete = _update(mac, file, tail, end - read)
                 if not complete:
-                    break
+                    return at, False
                 read = end
                 matching = [unfinished for known, unfinished in ends[end] if hmac.compare_digest(known, mac.digest())]
                 if matching:
-                    tail = tail or file.read(1)
+                    tail = tail or (_more(file) or b"")
                     if tail and all(matching):
                         return at, False
                     reached = end
                     break
-            if reached is None or reached == at:
+            if reached is None:
                 return at, False
             at = reached
-        return at, not (tail or file.read(1))
+        rest = tail or _more(file)
+        if rest is None:
+            return at, (cluster, at) in self._breaks
+        return at, not rest and (at > 0 or at in self._ranges.get((cluster, at), ()))
+
+
+def _more(file: IO[bytes]) -> bytes | None:
+    """The next byte of a stream, if it has one; None where a compressed stream breaks off."""
+    try:
+        return file.read(1)
+    except BROKEN as error:
+        if is_failure(error):
+            raise
+        return None
 
 
 def _update(mac: hmac.HMAC, file: IO[bytes], tail: bytes, size: int) -> tuple[bytes, bool]:
-    """Feed `size` further bytes of the stream, the first of which may be in `tail` already."""
+    """Feed `size` further bytes of the stream, the first of which may be in `tail` already; false where it has fewer."""
     taken, rest = tail[:size], tail[size:]
     mac.update(taken)
     size -= len(taken)
     while size:
-        chunk = file.read(min(size, BLOCK_SIZE))
+        try:
+            chunk = file.read(min(size, BLOCK_SIZE))
+        except BROKEN as error:
+            if is_failure(error):
+                raise
+            return b"", False
         if not chunk:
             return b"", False
         mac.update(chunk)
@@ -190,14 +211,9 @@ def plan(files: Sequence[tuple[str, str | None]], held: Held | None = None, spli
             planned.compressed |= kind is not None
             start, whole = 0, False
             if held is not None:
-                try:
-                    start, whole = held.reach(decompressed(file), cluster)
-                except BROKEN as error:
-                    if isinstance(error, OSError) and error.errno is not None:
-                        raise
-                    start, whole = 0, False
+                start, whole = held.reach(decompressed(file), cluster)
             planned.held += start
-            if whole and start:
+            if whole:
                 continue
             uri = os.path.abspath(path) if storage.scheme(path) is None else path  # noqa: PTH100 - keeps symlinks
             end = None if kind else size
@@ -209,7 +225,7 @@ def plan(files: Sequence[tuple[str, str | None]], held: Held | None = None, spli
 def _cuts(file: IO[bytes], start: int, size: int, split_size: int) -> list[int]:
     """Offsets at line starts, about `split_size` apart; a document is one piece."""
     file.seek(start)
-    if looks_like_document(file.read(HEAD), False):  # noqa: FBT003 - the interface's
+    if in_one_piece(file.read(HEAD), whole=False):
         return [start, size]
     cuts = [start]
     while size - cuts[-1] > split_size:

@@ -46,7 +46,7 @@ SYSTEM_USERS: Final = re.compile(
 ).fullmatch
 _PROFILING: Final = ("/debug/", "/logs", "/flagz", "/configz", "/statusz")
 # Flags that say what an envelope lacks, not that the event is odd.
-HARMLESS_FLAGS: Final = frozenset({"GROUPS_UNKNOWN", "QUERY_UNKNOWN", "LEVEL_INFERRED", "URI_INFERRED", "STAGE_INFERRED", "BODIES_UNKNOWN"})
+HARMLESS_FLAGS: Final = frozenset({"GROUPS_UNKNOWN", "QUERY_UNKNOWN", "LEVEL_INFERRED", "URI_INFERRED", "STAGE_INFERRED", "BODIES_UNKNOWN", "STAGE_TIME_INFERRED", "CODE_INFERRED"})
 
 
 class Read(msgspec.Struct, frozen=True, eq=False):

@@ -60,11 +60,15 @@ def _parse_lines(block: RawBlock, key: bytes, parsed: EventBlock) -> None:
 
 
 def _parse_odd(record: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, *, unterminated: bool = False) -> None:
-    for at, found in enumerate(recognise(record), item):
+    all_found = recognise(record)
+    if unterminated and len(all_found) == 1 and all_found[0].code is not None:
+        # The log may still grow: a later run starts at this line again, so it counts as one, whatever is wrong with it.
+        _bury(parsed, key, "UNTERMINATED_LINE", "the last line ends early", record, offset, item)
+        return
+    for at, found in enumerate(all_found, item):
         event = found.event
         if event is None:
-            code = "UNTERMINATED_LINE" if unterminated and found.code == "INVALID_JSON" else found.code
-            _bury(parsed, key, code or "INTERNAL", found.message, found.raw, offset, at)
+            _bury(parsed, key, found.code or "INVALID_JSON", found.message, found.raw, offset, at)
             continue
         event.offset = offset  # type: ignore[assignment]
         event.item = at  # type: ignore[assignment]

@@ -12,6 +12,8 @@ import zstandard
 from transforms.audit.account import Account
 from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, PIECE_SIZE, RawBlock, Split
 from transforms.audit.documents import DocumentCutter, looks_like_document
+from transforms.audit.joiner import Joiner, needs_joiner
+from transforms.audit.recognise import recognise
 from transforms.connectors.storage import opened
 
 if TYPE_CHECKING:
@@ -22,7 +24,14 @@ ZSTD: Final = b"\x28\xb5\x2f\xfd"
 ZSTD_WINDOW: Final = 1 << 31
 ZSTD_FEED: Final = 4096  # compressed bytes at a time: a hostile file unpacks them to 128 MiB, and no further
 HEAD: Final = 1 << 20
+_LOOKED_AT: Final = 100  # lines
+LONGEST_LOOK: Final = 64 << 10
 BROKEN: Final = (EOFError, OSError, zlib.error, zstandard.ZstdError)
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether reading itself failed, where one of BROKEN says otherwise that what was read is no sound stream."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def compression(magic: bytes) -> str | None:
@@ -104,8 +113,64 @@ def read_blocks(split: Split, key: bytes, block_size: int = BLOCK_SIZE) -> Itera
         head = reader.peek(HEAD)
         if split.start == 0 and looks_like_document(head, len(head) < HEAD):
             yield from _documents(split, reader, key, block_size)
+        elif split.start == 0 and _foreign(head) and not _mentions_events(split):
+            yield _unrecognised(split, reader, key, block_size)
+        elif needs_joiner(head):
+            joined = _joined(split, _lines(split, reader, key, block_size))
+            yield from _last_marked(split, joined, key)
         else:
             yield from _last_marked(split, _lines(split, reader, key, block_size), key)
+
+
+def in_one_piece(head: bytes, *, whole: bool) -> bool:
+    """Whether a file that begins like this must be read from start to end: what is one record may stand in many lines."""
+    return looks_like_document(head, whole) or needs_joiner(head) or _foreign(head)
+
+
+def _foreign(head: bytes) -> bool:
+    """Whether none of a file's first lines is a record of any kind."""
+    lines = [line for line in head.split(b"\n")[:_LOOKED_AT] if line.strip()]
+    return bool(lines) and all(found.code in ("INVALID_JSON", "INVALID_UTF8") for line in lines for found in recognise(line[:LONGEST_LOOK]))
+
+
+def _mentions_events(split: Split) -> bool:
+    """Whether anything further on in the file looks like an event after all."""
+    with opened(split.path) as file:
+        reader = _Stream(decompressed(file), split.end)
+        tail = b""
+        while chunk := reader.read(BLOCK_SIZE):
+            if any(word in tail + chunk for word in (b"auditID", b"AUDIT: id=")):
+                return True
+            tail = chunk[-16:]
+    return False
+
+
+def _unrecognised(split: Split, reader: _Stream, key: bytes, block_size: int) -> RawBlock:
+    mac = hmac.new(key, digestmod="sha256")
+    size = 0
+    while chunk := reader.read(block_size):
+        mac.update(chunk)
+        size += len(chunk)
+    account = Account(split.file, split.start, split.start + size, size=size, mac=mac.digest())
+    return RawBlock(split, account, split.start, b"", items=[(split.start, 0, None, "UNRECOGNISED_FILE")], last=True)
+
+
+def _joined(split: Split, blocks: Iterator[RawBlock]) -> Iterator[RawBlock]:
+    """Blocks of lines with the records put together that were split over several lines."""
+    joiner: Joiner[int] = Joiner()
+    for block in blocks:
+        if block.items is None:
+            items: list[tuple[int, int, bytes | None, str | None]] = []
+            offset = block.offset
+            for line in block.data.split(b"\n"):
+                if line.strip():
+                    items += [(at, 0, record, None) for record, at in joiner.feed(line, split.uri, offset)]
+                offset += len(line) + 1
+            block.items, block.data = items, b""
+        yield block
+    left = [(at, 0, record, None) for record, at in joiner.close()]
+    if left:
+        yield RawBlock(split, Account(split.file, block.account.start, block.account.end), block.offset, b"", items=left)
 
 
 def _skip(stream: IO[bytes], file: IO[bytes], start: int) -> None:
@@ -142,7 +207,7 @@ class _Stream:
             try:
                 part = self._read(size)
             except BROKEN as error:
-                if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno is not None:
+                if is_failure(error):
                     raise
                 self.broken = True
                 break
