@@ -11,8 +11,10 @@ from transforms.audit.account import Account, total
 COUNT = st.integers(0, 1 << 40)
 NAMES = st.dictionaries(st.sampled_from(["0", "1", "none"]), COUNT)
 ACCOUNTS = st.builds(
-    Account, file=st.just(0), start=st.just(0), end=COUNT, events=COUNT, size=COUNT, kept=COUNT, folded=COUNT, merged=COUNT, duplicate=COUNT,
-    dropped_by_rule=NAMES, dropped_by_stage=COUNT, dead_lettered=NAMES,
+    Account, file=st.just(0), start=st.just(0), end=COUNT,
+    events=COUNT, size=COUNT, kept=COUNT, folded=COUNT, merged=COUNT, duplicate=COUNT,
+    dropped_by_rule=NAMES, dropped_by_stage=COUNT,
+    dead_lettered=NAMES,
 )  # fmt: skip
 
 

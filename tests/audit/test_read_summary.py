@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -41,7 +42,7 @@ def test_a_sample_is_the_same_however_its_values_are_cut(values: list[str], cuts
     whole.trim()
     parts = Sample(4)
     edges = sorted({0, len(values), *[min(cut, len(values)) for cut in cuts]})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         part = Sample(4)
         for value in values[start:end]:
             part.add(value)
@@ -74,9 +75,7 @@ def test_rows_are_the_same_in_any_order_and_any_cut(rows: list[ReadSummary], lim
     whole = merge_rows([copied(row) for row in rows], limit)
     chance.shuffle(rows)
     edges = sorted({0, len(rows), *[min(cut, len(rows)) for cut in cuts]})
-    parts = [
-        row for start, end in zip(edges, edges[1:], strict=False) for row in merge_rows([copied(row) for row in rows[start:end]], limit)
-    ]
+    parts = [row for start, end in pairwise(edges) for row in merge_rows([copied(row) for row in rows[start:end]], limit)]
     assert merge_rows(parts, limit) == whole
     assert totals(whole) == totals(rows)
 
