@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SPLIT_SIZE: Final = 64 << 20
 UNTERMINATED: Final = {"UNTERMINATED_LINE": 1}
 BROKEN_STREAM: Final = "BROKEN_STREAM"
+ENDS_ANYHOW: Final = (BROKEN_STREAM, "UNRECOGNISED_FILE")  # what is counted where a compressed stream breaks off
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -135,7 +136,7 @@ class Held:
                 unfinished = account.events == 1 and account.dead_lettered == UNTERMINATED
                 ends = self._ranges.setdefault((each.cluster, account.start), {})
                 ends.setdefault(account.end, set()).add((account.mac, unfinished))
-                if BROKEN_STREAM in account.dead_lettered:
+                if not account.dead_lettered.keys().isdisjoint(ENDS_ANYHOW):
                     self._breaks.add((each.cluster, account.end))
 
     def reach(self, file: IO[bytes], cluster: str | None) -> tuple[int, bool]:

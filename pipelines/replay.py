@@ -14,6 +14,7 @@ import msgspec
 
 from pipelines.check_files import FEW, Fingerprint, FoundRecords, entries_of, fingerprints, place_of
 from pipelines.options import read_settings
+from pipelines.plan import BROKEN_STREAM
 from schemas import schema
 from transforms.audit import avro
 from transforms.audit.account import Account, total
@@ -21,7 +22,7 @@ from transforms.audit.block import Split
 from transforms.audit.reduce_all import Reduced, reduce_all
 from transforms.audit.settings import Compiled, hour_of
 from transforms.connectors import storage
-from transforms.connectors.audit_files import BROKEN, compression, decompressed, read_blocks
+from transforms.connectors.audit_files import BROKEN, compression, decompressed, is_failure, read_blocks
 from transforms.connectors.avro_files import SCHEMAS, partition
 from transforms.connectors.strict_avro import DamagedError, RecordReader
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 SPLIT_SIZE: Final = 64 << 20
 CHUNK: Final = 1 << 20
 COUNTS: Final = ("events", "kept", "folded", "merged", "duplicate", "dropped_by_rule", "dropped_by_stage", "dead_lettered")
-BROKEN_STREAM: Final = "BROKEN_STREAM"
 
 
 class Source(msgspec.Struct):
@@ -146,7 +146,7 @@ def _feed(mac: hmac.HMAC | None, stream: IO[bytes], size: int) -> bool:
         try:
             chunk = stream.read(min(size, CHUNK))
         except BROKEN as error:
-            if isinstance(error, OSError) and error.errno is not None:
+            if is_failure(error):
                 raise
             return False
         if not chunk:
@@ -160,7 +160,9 @@ def _feed(mac: hmac.HMAC | None, stream: IO[bytes], size: int) -> bool:
 def _breaks_off(stream: IO[bytes]) -> bool:
     try:
         stream.read(CHUNK)
-    except BROKEN:
+    except BROKEN as error:
+        if is_failure(error):
+            raise
         return True
     return False
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import random
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zstandard
 
-from pipelines import ledger, reduce, replay, verify
+from pipelines import ledger, plan, reduce, replay, verify
 from tests.examples import ABSENT, an_event, line
 from transforms.audit import avro
 from transforms.connectors.avro_files import OutputFile
@@ -50,6 +52,16 @@ def first_log() -> bytes:
 
 def second_log() -> bytes:
     return b"".join(map(request, range(20, 24))) + request(3)
+
+
+WHOLE = b"".join(map(request, range(30)))
+BROKEN = {
+    "gzip": gzip.compress(WHOLE)[:-200],
+    "gzip of nothing": gzip.compress(WHOLE)[:12],
+    "zstandard": zstandard.ZstdCompressor().compress(random.Random(1).randbytes(200_000).hex().encode() + b"\n")[:150_000],
+    "a document": gzip.compress(b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[\n' + WHOLE.replace(b"}\n", b"},\n"))[:-200],
+    "nothing": b"",
+}
 
 
 def reduced(directory: Path, *logs: str) -> None:
@@ -364,6 +376,18 @@ def test_a_compressed_log_that_breaks_off_is_read_again_as_far_as_it_goes(tmp_pa
     assert problems(tmp_path / "out", [str(logs)]) == ""
     (logs / "a.log.gz").write_bytes(whole)
     assert "the stream broke off there" in problems(tmp_path / "out", [str(logs)])
+
+
+@pytest.mark.parametrize("stored", BROKEN.values(), ids=BROKEN.keys())
+def test_a_log_that_ends_in_the_middle_is_not_read_again(tmp_path: Path, stored: bytes):
+    path = tmp_path / "logs" / "a"
+    path.parent.mkdir()
+    path.write_bytes(stored)
+    reduced(tmp_path, "a")
+    key = (tmp_path / "out" / "_state" / "key").read_bytes()
+    held = plan.Held(ledger.read_ledger(str(tmp_path / "out")), key)
+    assert plan.plan([(str(path), None)], held).splits == []
+    assert problems(tmp_path / "out", [str(path.parent)]) == ""
 
 
 def test_an_input_in_many_blocks_and_splits_is_compared_range_by_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
