@@ -5,7 +5,7 @@
 
 The summary goes to stderr; --json prints everything as one document. Names in it are redacted as an output's are.
 Bytes are those of JSON, as a SIEM bills them; stored bytes are what files take. What each step saves of stored bytes is
-measured on a part, one byte in 64; all other numbers count every event.
+measured on a part, one byte in 64 or more; all other numbers count every event.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from transforms.audit.block import RawBlock
     from transforms.audit.settings import Compiled
 
-SHARE: Final = 64  # one byte in so many is sampled
+SHARE: Final = 64  # one byte in so many is sampled,
+FIRST_SHARE: Final = 8  # of small inputs more, for the sake of the number's worth
+FIRST: Final = 8 << 20
 STRETCH: Final = 2 << 20  # bytes that are compressed together, as much as an Avro block may hold
 STEPS: Final = ("captured", "policy", "managedFields", "redaction", "merged", "folded")
 
@@ -37,7 +39,7 @@ class StorageSample:
     def see(self, block: RawBlock) -> None:
         """Take the block if it is one of the sample; parses it on its own."""
         size = len(block.data) or sum(len(raw or b"") for _, _, raw, _ in block.items or ())
-        if self._begun or self._taken * SHARE <= self._seen:
+        if self._begun or self._taken * (FIRST_SHARE if self._taken < FIRST else SHARE) <= self._seen:
             self._take(block)
             self._begun += size
             self._taken += size

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from transforms.audit import avro
 from transforms.audit.account import Account, sum_accounts, total
 from transforms.audit.apply_policy import apply_policy
+from transforms.audit.avro_blocks import AvroBlock, BlockBuilder, rebuilt
 from transforms.audit.block import DeadLetter
 from transforms.audit.event import FINAL_STAGES, Event, text
 from transforms.audit.guards import FOLDABLE_VERBS
 from transforms.audit.merge_stages import StageMerger
 from transforms.audit.parse_events import parse_events
-from transforms.audit.parts import micros
+from transforms.audit.parts import NO_OBJECT, micros
 from transforms.audit.read_summary import ReadSummary, merge_rows
 from transforms.audit.reduce_all import reduce_splits
 from transforms.audit.reduce_split import redact_block, strip_block
 from transforms.audit.sample_storage import StorageSample
+from transforms.audit.settings import hour_of
 from transforms.audit.settle_events import LOOSE, EventSettler, Unit
 from transforms.audit.settle_loose import settle_loose
 from transforms.audit.survey_table import KEYS_LIMIT, OTHER, Count, Key, Target, Who, bounded, plain, short
@@ -48,7 +49,6 @@ class Surveyed(msgspec.Struct):
 
     table: dict[Key, Count]
     cuts: dict[tuple[str, str], tuple[int, int]]  # (kind, path) -> (count, bytes)
-    masks: int  # bytes of what redaction put in place of what it cut
     level_cuts: dict[int | None, int]  # rule -> bytes of bodies that its level cut
     dead: dict[str, tuple[int, int]]  # code -> (count, bytes)
     first: int | None
@@ -83,7 +83,6 @@ class _SplitSurvey:
         self.table: dict[Any, Count] = {}
         self.cuts: dict[tuple[str, str], list[int]] = {}
         self.level_cuts: Counter[int | None] = Counter()
-        self.masks = self.stored = 0
         self.dead: dict[str, list[int]] = {}
         self.first: int | None = None
         self.last: int | None = None
@@ -234,8 +233,8 @@ class _SplitSurvey:
 class Survey:
     """Surveys splits in one process, reading each once (twice where audit IDs of one turn up in another).
 
-    Memory is bounded by the number of distinct users, agents and resources, and by 200 bytes for each event that waits for
-    others of its audit ID.
+    Memory is bounded by the number of distinct users, agents and resources, by the compressed output, a few percent of the
+    input, and by 200 bytes for each event that waits for others of its audit ID.
     """
 
     def __init__(self, compiled: Compiled) -> None:
@@ -283,8 +282,6 @@ class Survey:
             found.before = {} if before == after else {id(event): was for event, was, now in changed if was != now}
             unit = settler.feed(parsed)
             if unit is not None:
-                found.stored += sum(len(packed.packed) for packed in unit.blocks)
-                unit.blocks = []
                 units.append(unit)
         return units
 
@@ -307,25 +304,32 @@ class Survey:
             for window, some in unit.reads.items():
                 windows.setdefault(window, []).extend(some)
         rows = [row for window in sorted(windows) for row in merge_rows(windows[window])]
-        encoded = b"".join(row.encoded(self.compiled.settings.window) for row in rows)
-        stored = sum(found.stored for found in self._found.values()) + sum(len(block.packed) for block in units[-1].blocks)
         moments = [moment for found in self._found.values() for moment in (found.first, found.last) if moment is not None]
-        gone = sum(count.cut for count in table.values())
-        named = sum(size for (kind, _), (_, size) in cuts.items())
         return Surveyed(
             table=table,
             cuts={name: (times, size) for name, (times, size) in cuts.items()},
-            masks=named - gone,
             level_cuts=dict(level_cuts),
             dead={code: (times, size) for code, (times, size) in dead.items()},
             first=min(moments, default=None),
             last=max(moments, default=None),
             rows=rows,
             summaries=sum(map(_json_length, rows)),
-            stored=stored + (len(avro.compress(encoded)) if rows else 0),
+            stored=_stored([block for unit in units for block in unit.blocks], rows, self.compiled.settings.window),
             account=total(sum_accounts(account for unit in units for account in unit.accounts)),
             sample=dict(self._sample.sizes),
         )
+
+
+def _stored(blocks: list[AvroBlock], rows: list[ReadSummary], window: int) -> int:
+    """Bytes that the run's Avro would take, less the headers of its files."""
+    builder = BlockBuilder(0, 0)
+    for row in rows:
+        builder.add("reads", hour_of(row.window), NO_OBJECT, row.encoded(window))
+        blocks += builder.full()
+    directories: dict[tuple[str, int], list[AvroBlock]] = {}
+    for block in blocks + builder.rest():
+        directories.setdefault((block.kind, block.hour), []).append(block)
+    return sum(len(block.packed) for held in directories.values() for block in rebuilt(held))
 
 
 def _lengths(event: Event) -> _Lengths:
