@@ -158,7 +158,7 @@ class Held:
                 if matching:
                     tail = tail or (_more(file) or b"")
                     if tail and all(matching):
-                        return at, False
+                        continue  # grown; another log may have had more of it
                     reached = end
                     break
             if reached is None:

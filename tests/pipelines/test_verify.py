@@ -390,6 +390,17 @@ def test_a_log_that_ends_in_the_middle_is_not_read_again(tmp_path: Path, stored:
     assert problems(tmp_path / "out", [str(path.parent)]) == ""
 
 
+def test_two_copies_of_a_log_that_end_at_different_places_are_not_read_again(tmp_path: Path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for name, end in (("a", 400), ("b", 300)):
+        (logs / name).write_bytes(request(1) + request(2)[:end])
+    reduced(tmp_path, "a", "b")
+    key = (tmp_path / "out" / "_state" / "key").read_bytes()
+    held = plan.Held(ledger.read_ledger(str(tmp_path / "out")), key)
+    assert plan.plan([(str(logs / "a"), None), (str(logs / "b"), None)], held).splits == []
+
+
 def test_an_input_in_many_blocks_and_splits_is_compared_range_by_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(replay, "SPLIT_SIZE", 5000)
     logs = tmp_path / "logs"
