@@ -17,8 +17,8 @@ from msgspec import UNSET, Raw
 
 from transforms.audit import avro
 from transforms.audit.event import Event, Text
-from transforms.audit.pointer_tokens import escape_pointer
 from transforms.audit.members import members
+from transforms.audit.pointer_tokens import escape_pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
