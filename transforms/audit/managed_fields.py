@@ -29,10 +29,12 @@ def strip_managed_fields(event: Event) -> None:
         event.requestObject = _strip(event, bytes(event.requestObject), "/requestObject")  # type: ignore[assignment]
     if event.responseObject is not ABSENT:
         event.responseObject = _strip(event, bytes(event.responseObject), "/responseObject")  # type: ignore[assignment]
-    for name in ("annotations", "responseStatus"):
-        part = getattr(event, name)
-        if part is not ABSENT and NEEDLE in bytes(part):
-            setattr(event, name, _strip_tree(event, bytes(part), "/" + name))
+    annotations = bytes(event.annotations)
+    if NEEDLE in annotations:
+        event.annotations = _strip_tree(event, annotations, "/annotations")  # type: ignore[assignment]
+    status = bytes(event.responseStatus)
+    if len(status) > 60 and NEEDLE in status:  # a bare code is shorter
+        event.responseStatus = _strip_tree(event, status, "/responseStatus")  # type: ignore[assignment]
     if event.unknown is not None:
         fields: Any = event.unknown
         for pointer, raw in list(fields.items()):

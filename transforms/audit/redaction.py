@@ -127,27 +127,32 @@ class Redactor:
             low = reference.lower()
             if b"secret" in low or b"token" in low or b"oauth" in low or b"\\" in low:
                 shape = shape_of_reference(reference)
+        agent, user, addresses = event.userAgent, bytes(event.user), bytes(event.sourceIPs)
         if shape is None:
-            self._ordinary(event, where, searched, reference)
+            head = (agent, user, addresses, bytes(event.responseStatus), bytes(event.annotations))
+            if head not in self._innocent and not self._judge(event, head):
+                self._remember(head)
+            if b"eyJ" in reference or b"\\" in reference:
+                self._head(event, "objectRef", reference)
+            if event.unknown is not None or event.requestObject is not ABSENT or event.responseObject is not ABSENT:
+                self._ordinary(event, where, searched, head[3])
         else:
             self._sensitive(event, where, shape, reference, bytes(event.responseStatus))
-        who = (event.userAgent, bytes(event.user), bytes(event.sourceIPs))
-        if who not in self._innocent:
-            self._who(event, who)
+            self._judge(event, (agent, user, addresses, b"", b""))
         if event.impersonatedUser is not ABSENT:
             self._head(event, "impersonatedUser", bytes(event.impersonatedUser))
         if event.authenticationMetadata is not ABSENT:
             self._head(event, "authenticationMetadata", bytes(event.authenticationMetadata))
 
-    def _who(self, event: Event, who: tuple[Any, bytes, bytes]) -> None:
-        agent, user, addresses = who
-        changed = isinstance(agent, str) and self._head(event, "userAgent", agent)
-        changed = self._head(event, "user", user) or changed
-        changed = self._head(event, "sourceIPs", addresses) or changed
-        if not changed:
-            self._remember(who)
+    def _judge(self, event: Event, head: tuple[Any, bytes, bytes, bytes, bytes]) -> bool:
+        """Redact the small parts of an event; whether any of them changed."""
+        changed = isinstance(head[0], str) and self._head(event, "userAgent", head[0])
+        for name, raw in zip(("user", "sourceIPs", "responseStatus", "annotations"), head[1:], strict=True):
+            if raw:
+                changed = self._head(event, name, raw) or changed
+        return changed
 
-    def _remember(self, innocent: tuple[Any, bytes, bytes] | tuple[bytes, bytes]) -> None:
+    def _remember(self, innocent: tuple[Any, bytes, bytes, bytes, bytes]) -> None:
         if len(self._innocent) > _MEMORY:
             self._innocent.clear()
         if sum(len(part) for part in innocent if isinstance(part, (bytes, str))) < 8192:
@@ -205,19 +210,9 @@ class Redactor:
 
     # -- events about ordinary objects
 
-    def _ordinary(self, event: Event, where: Address, searched: bool, reference: bytes) -> None:
-        status = bytes(event.responseStatus)
-        said = (status, bytes(event.annotations))
-        if said not in self._innocent:
-            changed = self._head(event, "responseStatus", status)
-            if not self._head(event, "annotations", said[1]) and not changed:
-                self._remember(said)
-        if b"eyJ" in reference or b"\\" in reference:
-            self._head(event, "objectRef", reference)
+    def _ordinary(self, event: Event, where: Address, searched: bool, status: bytes) -> None:
         if event.unknown is not None:
             redact_unknown(event, Search(self.rules, self.hash_key, self._clean, self._long))
-        if event.requestObject is ABSENT and event.responseObject is ABSENT:
-            return
         failed = status != b"" and _DONE not in status
         for name in ("requestObject", "responseObject"):
             body = bytes(getattr(event, name))
