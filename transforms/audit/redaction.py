@@ -175,15 +175,15 @@ class Redactor:
 
     # -- the head: small, repetitive, remembered by its bytes
 
-    def _head(self, event: Event, name: str, raw: bytes | str) -> bool:
-        key = (name, raw)
+    def _head(self, event: Event, name: str, raw: bytes | str, *, sensitive: bool = False) -> bool:
+        key = (name + "!" if sensitive else name, raw)
         if key in self._heads:
             found = self._heads[key]
         else:
             if len(self._heads) > _MEMORY:
                 self._heads.clear()
             search = Search(self.rules, None, self._clean)
-            clean = search.text(raw) if isinstance(raw, str) else self._part(name, raw, search)
+            clean = search.text(raw) if isinstance(raw, str) else self._part(key[0], raw, search)
             found = None if clean == raw else (clean, search.cuts)
             if len(raw) < 4096:
                 self._heads[key] = found
@@ -201,6 +201,8 @@ class Redactor:
             tree = redact_user(tree, search)
         elif name == "annotations" and isinstance(tree, dict):
             tree = {key: redact_annotation(key, value, search) for key, value in tree.items()}
+        elif name == "annotations!":
+            tree = {key: redact_sensitive_annotation(key, value, search) for key, value in tree.items()} if isinstance(tree, dict) else {}
         elif name == "responseStatus":
             tree = redact_status(tree, search)
         else:
@@ -278,9 +280,9 @@ class Redactor:
             if search.cuts:
                 event.objectRef = dump(clean)  # type: ignore[assignment]
                 record(event, search.cuts, "/objectRef")
-        if isinstance(status, dict):
+        if isinstance(status, dict) and not (raw_status.startswith(b'{"metadata":{},"code":') and len(raw_status) == 26):
             self._settle(event, "responseStatus", raw_status, reduce_status(status, Search(), about), about)
-        elif raw_status and raw_status != b"null":
+        elif raw_status and raw_status != b"null" and not isinstance(status, dict):
             _withhold_body(event, "responseStatus", len(raw_status), "withheld")
         for name in ("requestObject", "responseObject"):
             body = bytes(getattr(event, name))
@@ -288,12 +290,7 @@ class Redactor:
                 self._skeleton(event, name, body, shape, about)
         annotations = bytes(event.annotations)
         if annotations:
-            search = Search(self.rules, None, self._clean)
-            held = load(annotations)
-            kept = {key: redact_sensitive_annotation(key, value, search) for key, value in held.items()} if isinstance(held, dict) else {}
-            if search.cuts or not isinstance(held, dict):
-                event.annotations = dump(kept)  # type: ignore[assignment]
-                record(event, search.cuts, "/annotations")
+            self._head(event, "annotations", annotations, sensitive=True)
         if event.unknown is not None:
             mask_unknown(event)
 
