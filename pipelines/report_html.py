@@ -129,21 +129,21 @@ def _header(report: dict[str, Any]) -> str:
     return f'<h1>{_TITLE}</h1><p class="soft">{told}</p>'
 
 
+def _difference(before: int, after: int, what: str, note: str) -> tuple[str, str, str, str]:
+    kind = "more" if after > before else "less"
+    return _percent(abs(before - after), before), f"{kind} {what}", note, "more" if after > before else ""
+
+
 def _tiles(report: dict[str, Any]) -> str:
     inputs, left, cost = report["inputs"], report["left"], report["cost"]
     before, after = inputs["jsonBytes"], left["jsonBytes"]
     tiles = [
-        (
-            _percent(before - after, before),
-            "less to send to a SIEM",
-            f"{_bytes(before)} → {_bytes(after)} of JSON",
-            "" if after <= before else "more",
-        ),
-        (
-            _percent(inputs["storedBytes"] - left["storedBytes"], inputs["storedBytes"]),
-            "less to store",
+        _difference(before, after, "to send to a SIEM", f"{_bytes(before)} → {_bytes(after)} of JSON"),
+        _difference(
+            inputs["storedBytes"],
+            left["storedBytes"],
+            "to store",
             f"{_bytes(inputs['storedBytes'])} as stored now → {_bytes(left['storedBytes'])} of Avro",
-            "" if left["storedBytes"] <= inputs["storedBytes"] else "more",
         ),
         (
             f"{left['events']:,}",

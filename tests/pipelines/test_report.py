@@ -257,6 +257,12 @@ def test_an_empty_input_gives_an_empty_report(tmp_path, capsysbinary):
     assert Checker(page(found)).open == []
 
 
+def test_more_is_not_called_less(log, capsysbinary):
+    found = reported(capsysbinary, "--input", log)
+    found["inputs"]["storedBytes"], found["left"]["storedBytes"] = 100, 150
+    assert "50.0 %more to store100 B as stored now → 150 B of Avro" in Checker(page(found)).text
+
+
 def test_all_that_is_wrong_is_listed_and_refused(tmp_path, capsys):
     flags = ["--input", str(tmp_path / "none"), "--html", str(tmp_path / "gone" / "x.html"), "--prize_per_gb", "3"]
     assert report.main(flags) == 2
