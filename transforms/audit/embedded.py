@@ -190,9 +190,10 @@ class Search:
         secret = {at for at, column in enumerate(columns) if isinstance(column, dict) and sensitive_key(str(column.get("name")))}
         for row in rows if secret else ():
             cells = row.get("cells") if isinstance(row, dict) else None
-            for at, cell in enumerate(cells if isinstance(cells, list) else ()):
-                if at in secret and isinstance(cell, str) and not benign_value(cell):
-                    cells[at] = self.masked("credential", cell)
+            if isinstance(cells, list):
+                for at in secret & set(range(len(cells))):
+                    if isinstance(cells[at], str) and not benign_value(cells[at]):
+                        cells[at] = self.masked("credential", cells[at])
 
     def _operation(self, operation: dict[str, Any], depth: int, wrapped: int) -> dict[str, Any]:
         """One operation of a JSON patch (RFC 6902): the last name in its path is the key of its value."""
