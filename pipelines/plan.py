@@ -66,7 +66,7 @@ def expand(inputs: Sequence[Input], output: str | None, *, allow_empty: bool) ->
         for path in found:
             trouble = _unreadable(path)
             if trouble is not None:
-                problems.append(f"--input {path}: {trouble}")
+                problems.append(f"--input {path.encode('utf-8', 'backslashreplace').decode()}: {trouble}")
             files.setdefault(os.path.realpath(path) if storage.scheme(path) is None else path, (path, each.cluster))
     return list(files.values()), problems
 
@@ -114,11 +114,14 @@ def _unreadable(path: str) -> str | None:
     if storage.scheme(path) is not None:
         return None
     try:
+        path.encode()
         mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode):
             return "not a regular file; give a file, a directory or a glob"
         with Path(path).open("rb"):
             return None
+    except UnicodeEncodeError:
+        return "its name is not UTF-8, and no record could say it; rename it"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -399,6 +400,12 @@ def test_two_copies_of_a_log_that_end_at_different_places_are_not_read_again(tmp
     key = (tmp_path / "out" / "_state" / "key").read_bytes()
     held = plan.Held(ledger.read_ledger(str(tmp_path / "out")), key)
     assert plan.plan([(str(logs / "a"), None), (str(logs / "b"), None)], held).splits == []
+
+
+def test_a_log_whose_name_no_record_could_say_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / os.fsdecode(b"\xff.log")).write_bytes(request(1))
+    assert reduce.main([f"--output={tmp_path / 'out'}", f"--input={tmp_path}"]) == 2
+    assert "its name is not UTF-8" in capsys.readouterr().err
 
 
 def test_an_input_in_many_blocks_and_splits_is_compared_range_by_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
