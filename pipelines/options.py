@@ -59,7 +59,8 @@ class Parser(argparse.ArgumentParser):
 
 def add_input_flags(parser: argparse.ArgumentParser) -> None:
     """--input, --cluster, --allow_empty."""
-    parser.add_argument(
+    group = parser.add_argument_group("input")
+    group.add_argument(
         "--input",
         action="append",
         metavar="[cluster=NAME,]PATH",
@@ -67,14 +68,17 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
         "cloud and shipper envelopes; plain, gzip or zstandard. Directories are read recursively, without names that begin with . or _ "
         "or end in .tmp. Default: the bundled sample",
     )
-    parser.add_argument("--cluster", help="name of the cluster, part of every event's identity. Default: the envelope's own, else 'default'")
-    parser.add_argument("--allow_empty", action="store_true", help="accept an input that names no files")
+    group.add_argument(
+        "--cluster", metavar="NAME", help="name of the cluster, part of every event's identity. Default: the envelope's own, else 'default'"
+    )
+    group.add_argument("--allow_empty", action="store_true", help="accept an input that names no files")
 
 
 def add_reduction_flags(parser: argparse.ArgumentParser, *, consumers: bool = False) -> None:
     """The flags that decide what becomes of an event; with `consumers` several policies may be given, each named."""
+    group = parser.add_argument_group("reduction")
     if consumers:
-        parser.add_argument(
+        group.add_argument(
             "--policy",
             action="append",
             metavar="[NAME=]FILE",
@@ -82,25 +86,55 @@ def add_reduction_flags(parser: argparse.ArgumentParser, *, consumers: bool = Fa
             "each has a complete output below <output>/NAME. Default: levels stay as captured",
         )
     else:
-        _add_policy_flag(parser)
-    parser.add_argument("--lenient_policy", action="store_true", help="ignore unknown fields of the policy with a warning, as kube-apiserver does")
-    parser.add_argument("--policy_before_v1_36", action="store_true", help="a policy's group '*' means no group, as in clusters before v1.36")
-    parser.add_argument("--fold", default="reads,stages", help="comma list of reads (fold into summaries) and stages (merge a request's earlier stages into its final event), or none. Default: reads,stages")
-    parser.add_argument("--read_window", type=seconds, default=60, metavar="DURATION", help="length of a read summary's window, in event time from the epoch on. Default: 60s")
-    parser.add_argument("--guards", metavar="FILE", help="a file that adds to the list of reads that are never folded")
-    parser.add_argument("--exec_args", choices=("keep", "program", "none"), default="program", help="arguments of exec and attach in request URIs: keep them (credential-like ones never), only the program, or none. Default: program")
-    parser.add_argument("--redaction_rules", metavar="FILE", help="a catalogue that adds protection to the built-in one")
-    parser.add_argument("--strip_bulk", action="store_true", help="also strip bulk of no forensic worth: see the list in the README")
-    parser.add_argument("--keep_managed_fields", action="store_true", help="leave managedFields in bodies, except where the policy omits them")
+        group.add_argument(
+            "--policy", metavar="FILE", help="an audit.k8s.io/v1 Policy, applied after the fact. Default: levels stay as captured"
+        )
+    group.add_argument(
+        "--lenient_policy", action="store_true", help="ignore unknown fields of the policy with a warning, as kube-apiserver does"
+    )
+    group.add_argument(
+        "--policy_before_v1_36", action="store_true", help="a policy's group '*' means no group, as in clusters before v1.36"
+    )
+    group.add_argument(
+        "--fold",
+        default="reads,stages",
+        help="comma list of reads (fold into summaries) and stages (merge a request's earlier stages into its final event), or none. "
+        "Default: reads,stages",
+    )
+    group.add_argument(
+        "--read_window",
+        type=seconds,
+        default=60,
+        metavar="DURATION",
+        help="length of a read summary's window, in event time from the epoch on: 60s, 10m, 1h, at most 1d. Default: 60s",
+    )
+    group.add_argument("--guards", metavar="FILE", help="a file that adds to the list of reads that are never folded")
+    _add_redaction_flags(parser.add_argument_group("redaction", "There is no off switch."))
 
 
-def _add_policy_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policy", metavar="FILE", help="an audit.k8s.io/v1 Policy, applied after the fact. Default: levels stay as captured")
+def _add_redaction_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--exec_args",
+        choices=("keep", "program", "none"),
+        default="program",
+        help="arguments of exec and attach in request URIs: keep them (credential-like ones never), only the program, or none. "
+        "Default: program",
+    )
+    group.add_argument("--redaction_rules", metavar="FILE", help="a catalogue that adds protection to the built-in one")
+    group.add_argument("--strip_bulk", action="store_true", help="also strip bulk of no forensic worth: see the list in the README")
+    group.add_argument(
+        "--keep_managed_fields", action="store_true", help="leave managedFields in bodies, except where the policy omits them"
+    )
 
 
-def add_key_flag(parser: argparse.ArgumentParser) -> None:
+def add_key_flag(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """--key_file."""
-    parser.add_argument("--key_file", metavar="FILE", help="key of the ledger's MACs; else AUDIT_KEY in the environment, else <output>/_state/key, made once")
+    group.add_argument(
+        "--key_file",
+        metavar="FILE",
+        help="key of the ledger's MACs and of hash redactions, 16 bytes or more; else AUDIT_KEY in the environment, else "
+        "<output>/_state/key, which the first run makes",
+    )
 
 
 def _text(path: str | None, name: str, problems: list[str]) -> str | None:
@@ -198,7 +232,7 @@ def key_of(known: argparse.Namespace, problems: list[str]) -> bytes | None:
         key, source = os.environ["AUDIT_KEY"].encode(), "AUDIT_KEY"
     else:
         return None
-    if len(key) < 16:  # noqa: PLR2004 - 128 bits
+    if len(key) < 16:
         problems.append(f"{source}: a key has at least 16 bytes")
     return key
 

@@ -53,6 +53,19 @@ from transforms.write_avro import WriteAvro
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+EXAMPLES: Final = """examples:
+  python -m pipelines.reduce --runner=DirectRunner
+      the bundled sample into ./reduced
+  python -m pipelines.reduce --runner=DirectRunner --input cluster=east,/logs/east --input cluster=west,/logs/west --output /data/audit
+      two clusters into one output
+  python -m pipelines.reduce --runner=DirectRunner --input audit.log --policy siem=siem.yaml --policy archive=archive.yaml
+      two consumers from one reading: ./reduced/siem and ./reduced/archive
+
+Beam's own pipeline options are accepted too; what neither knows is refused.
+
+exit codes: 0 done, dead letters or not; 1 failed midway, nothing of the run is in the output; 2 refused, all problems are
+listed and nothing was done; 130 interrupted.
+"""
 WORTH_WORKERS: Final = 256 << 20  # bytes of input below which starting further processes costs more than it saves
 
 
@@ -112,13 +125,19 @@ class Reduce(beam.PTransform):
 
 def parser() -> options.Parser:
     """The flags."""
-    out = options.Parser(prog="python -m pipelines.reduce", description=__doc__, epilog="Beam's own pipeline options are accepted too.")
+    out = options.Parser(prog="python -m pipelines.reduce", description=__doc__, epilog=EXAMPLES)
     options.add_input_flags(out)
-    out.add_argument("--output", default="./reduced", help="directory, or prefix on any Beam filesystem. Default: ./reduced")
+    output = out.add_argument_group("output")
+    output.add_argument("--output", default="./reduced", metavar="DIR", help="directory, or prefix on any Beam filesystem. Default: ./reduced")
+    output.add_argument("--json", action="store_true", help="print the final counts as one JSON document on stdout")
     options.add_reduction_flags(out, consumers=True)
-    options.add_key_flag(out)
-    out.add_argument("--self_test", action="store_true", help="plant canaries on every path that a secret can take, redact, look for them, and stop there")
-    out.add_argument("--json", action="store_true", help="print the final counts as one JSON document on stdout")
+    integrity = out.add_argument_group("integrity")
+    options.add_key_flag(integrity)
+    integrity.add_argument(
+        "--self_test",
+        action="store_true",
+        help="plant canaries on every path that a secret can take, redact, look for them, and stop there (every run begins with it)",
+    )
     return out
 
 
