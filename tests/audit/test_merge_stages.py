@@ -97,10 +97,16 @@ def test_what_only_the_early_stage_says_is_not_repeated(changes: dict[str, Any])
     assert not set(content_hashes(early, KEY)) <= set(content_hashes(final, KEY))
 
 
-@pytest.mark.parametrize("when", [ABSENT, "soon", "2026-11-23T05:20:00Z"])
+@pytest.mark.parametrize("when", [ABSENT, "soon", "2026-11-23T05:20:00.000000001Z"])
 def test_a_time_that_the_record_cannot_hold_is_not_repeated(when: Any):
     early, final = pair(stageTimestamp=when)
     assert not repeats(early, final)
+
+
+@pytest.mark.parametrize("when", ["2026-11-23T05:20:00Z", "2026-11-23T06:20:00.5+01:00"])
+def test_a_time_in_another_spelling_is_as_good(when: str):
+    early, final = pair(stageTimestamp=when)
+    assert repeats(early, final)
 
 
 @pytest.mark.parametrize(

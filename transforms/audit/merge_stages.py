@@ -18,7 +18,7 @@ from transforms.audit.audit_ids import hash_groups
 from transforms.audit.block import DEFAULT_CLUSTER
 
 from transforms.audit.event import EARLY_STAGES, FINAL_STAGES, Event
-from transforms.audit.parts import decode_reference, impersonated_part, json_text, micros, source_ips_part, status_part, user_part
+from transforms.audit.parts import decode_reference, fits_micros, impersonated_part, json_text, source_ips_part, status_part, user_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,7 +49,7 @@ def same_request(early: Event, final: Event) -> bool:
 
 def repeats(early: Event, final: Event) -> bool:
     """Whether the final event holds all that the earlier stage says, less its stage and time, which the merged record keeps."""
-    if early.level != final.level or early.userAgent != final.userAgent or micros(early.stageTimestamp) is None:
+    if early.level != final.level or early.userAgent != final.userAgent or not fits_micros(early.stageTimestamp):
         return False
     if not (early.annotations or early.responseStatus or early.impersonatedUser or early.requestObject) and (
         not (early.responseObject or early.authenticationMetadata or early.unknown) and _same_object(early.objectRef, final.objectRef)
@@ -88,6 +88,8 @@ def content_items(event: Event) -> set[bytes]:
         if raw:
             items.add(name.encode() + b"=" + encoded)
         items.update(_entries(name, odd))
+    if not fits_micros(event.stageTimestamp):
+        items.add(b"stageTimestamp=" + repr(event.stageTimestamp).encode("utf-8", "surrogatepass"))
     for name in ("authenticationMetadata", "requestObject", "responseObject"):
         raw = bytes(getattr(event, name))
         if raw:

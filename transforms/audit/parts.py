@@ -33,6 +33,7 @@ P = TypeVar("P")
 _CACHE_LIMIT: Final = 20_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_MICRO_DIGITS: Final = 6
 _TIMESTAMP_LENGTH: Final = len("2026-11-23T05:20:19.632000Z")
 _INT32: Final = 1 << 31
 
@@ -256,25 +257,39 @@ status_part = _cached(_status_part, "/responseStatus")
 source_ips_part = _cached(_strings_part, "/sourceIPs")
 annotations_part = _cached(_annotations_part, "/annotations")
 
-# Timestamp -> (microseconds, encoded). A request's stages share its time, and each time is asked for more than once.
-_times: dict[Text, tuple[int | None, bytes]] = {UNSET: (None, avro.NULL)}
+# Timestamp -> (microseconds, encoded, plain). A request's stages share its time, and each time is asked for more than once.
+Time = tuple[int | None, bytes, bool]
+_NO_TIME: Final[Time] = (None, avro.NULL, True)
+_times: dict[Text, Time] = {UNSET: _NO_TIME}
 
 
-def time_part(timestamp: Text) -> tuple[int | None, bytes]:
-    """Microseconds since the epoch of a MicroTime as Kubernetes writes it, and encoded; (None, null) for any other text."""
+def time_part(timestamp: Text) -> Time:
+    """Microseconds since the epoch, and encoded; whether that says all that the text says, as a MicroTime of Kubernetes does."""
     found = _times.get(timestamp)
     if found is None:
         if len(_times) >= _CACHE_LIMIT:
             _times.clear()
-            _times[UNSET] = (None, avro.NULL)
+            _times[UNSET] = _NO_TIME
         moment = _micros(timestamp)
-        found = _times[timestamp] = (moment, avro.NULL if moment is None else avro.SOME + avro.long(moment))
+        plain = moment is not None
+        if moment is None:
+            moment = lenient_micros(timestamp)
+        found = _times[timestamp] = (moment, avro.NULL if moment is None else avro.SOME + avro.long(moment), plain)
     return found
 
 
 def micros(timestamp: Text) -> int | None:
-    """Microseconds since the epoch of a MicroTime as Kubernetes writes it; None for any other text."""
+    """Microseconds since the epoch of any RFC 3339 time, what is finer cut off; None for any other text."""
     return time_part(timestamp)[0]
+
+
+def fits_micros(timestamp: Text) -> bool:
+    """Whether a time is one and says no more than microseconds: then nothing but its spelling is lost with its text."""
+    moment, _, plain = time_part(timestamp)
+    if plain or moment is None:
+        return moment is not None
+    fraction = timestamp.partition(".")[2]  # type: ignore[union-attr]
+    return len(fraction) - len(fraction.lstrip("0123456789")) <= _MICRO_DIGITS
 
 
 def _micros(timestamp: Text) -> int | None:
@@ -302,15 +317,6 @@ def lenient_micros(timestamp: Text) -> int | None:
         return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError):
         return None
-
-
-def odd_time_part(value: Text, pointer: str, unknown: Unknown) -> bytes:
-    """A time that Kubernetes does not write like this: encoded if it is any, and its text kept as an unknown field."""
-    if value is UNSET:
-        return avro.NULL
-    unknown[pointer] = msgspec.json.encode(value)
-    moment = lenient_micros(value)
-    return avro.NULL if moment is None else avro.SOME + avro.long(moment)
 
 
 _heads: dict[tuple[Text, Text, Text], Part] = {}

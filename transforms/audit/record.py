@@ -9,10 +9,11 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec import UNSET
 
 from transforms.audit import avro
-from transforms.audit.parts import NO_OBJECT, annotations_part, caller_part, head_part, json_part, odd_time_part, reference_part, status_part, text_part, time_part
+from transforms.audit.parts import NO_OBJECT, annotations_part, caller_part, head_part, json_part, reference_part, status_part, text_part, time_part
 
 if TYPE_CHECKING:
     from transforms.audit.avro_blocks import SortKey
@@ -26,25 +27,25 @@ _NO_REFERENCE: Final = (avro.NULL, None, NO_OBJECT)
 
 def content(event: Event) -> bytes:
     """The fields `level` to `unknownFields` of the record: what the digest covers, less the cluster."""
-    return content_and_key(event, *time_part(event.stageTimestamp))[0]
+    return content_and_key(event, *time_part(event.stageTimestamp)[1:])[0]
 
 
-def content_and_key(event: Event, stage_moment: int | None, reached: bytes) -> tuple[bytes, SortKey]:
-    """The content, and what the record is sorted by; the stage's time as `time_part` gives it."""
+def content_and_key(event: Event, reached: bytes, plain: bool) -> tuple[bytes, SortKey]:
+    """The content, and what the record is sorted by; the stage's time encoded, and whether plainly, as `time_part` has it."""
     head, odd = head_part(event.level, event.stage, event.verb)
     caller, odd_caller = caller_part(event)
     reference, odd_reference, key = reference_part(bytes(event.objectRef)) if event.objectRef else _NO_REFERENCE
     status, odd_status = status_part(bytes(event.responseStatus))
     annotations, odd_annotations = annotations_part(bytes(event.annotations))
-    moment, received = time_part(event.requestReceivedTimestamp)
+    _, received, plain_too = time_part(event.requestReceivedTimestamp)
     extra: Any = event.unknown
     tail = avro.EMPTY
-    if moment is None or stage_moment is None or odd or odd_caller or odd_reference or odd_status or odd_annotations or extra:
+    if not plain or not plain_too or odd or odd_caller or odd_reference or odd_status or odd_annotations or extra:
         unknown: Unknown = {}
-        if moment is None:
-            received = odd_time_part(event.requestReceivedTimestamp, "/requestReceivedTimestamp", unknown)
-        if stage_moment is None:
-            reached = odd_time_part(event.stageTimestamp, "/stageTimestamp", unknown)
+        if not plain_too:
+            unknown["/requestReceivedTimestamp"] = msgspec.json.encode(event.requestReceivedTimestamp)
+        if not plain:
+            unknown["/stageTimestamp"] = msgspec.json.encode(event.stageTimestamp)
         for found in (odd, odd_caller, odd_reference, odd_status, odd_annotations, extra):
             unknown.update(found or {})
         tail = avro.mapping((pointer, avro.data(value)) for pointer, value in unknown.items())
@@ -122,12 +123,12 @@ def encode_event(event: Event, cluster: str, uri: bytes) -> tuple[bytes, SortKey
 
     `uri` of its source as encoded by `avro.string`.
     """
-    moment, reached = time_part(event.stageTimestamp)
-    body, key = content_and_key(event, moment, reached)
+    moment, reached, plain = time_part(event.stageTimestamp)
+    body, key = content_and_key(event, reached, plain)
     merged: Any = event.merged
     if merged is not None and len(merged) == 1:  # nearly every final event of a full log
         stage = merged[0]
-        before, arrived = time_part(stage.stageTimestamp)
+        before, arrived, _ = time_part(stage.stageTimestamp)
         first = _stage_name(stage.stage) + arrived
         last = _stage_name(event.stage) + reached
         if moment is not None and before is not None and before < moment:
@@ -135,11 +136,11 @@ def encode_event(event: Event, cluster: str, uri: bytes) -> tuple[bytes, SortKey
         else:
             stages = _stages([(event.stage, moment, reached), (stage.stage, before, arrived)])
     elif merged:
-        stages = _stages([(event.stage, moment, reached), *[(stage.stage, *time_part(stage.stageTimestamp)) for stage in merged]])
+        stages = _stages([(event.stage, moment, reached), *[(stage.stage, *time_part(stage.stageTimestamp)[:2]) for stage in merged]])
     else:
         stages = _ONE + _stage_name(event.stage) + reached + b"\0"
     name = cluster_part(cluster)
-    plain = event.rule is None and event.reductions is None and event.flags is None
+    bare = event.rule is None and event.reductions is None and event.flags is None
     return b"".join((
         body,
         name,
@@ -149,7 +150,7 @@ def encode_event(event: Event, cluster: str, uri: bytes) -> tuple[bytes, SortKey
         avro.long(event.offset),  # type: ignore[arg-type]
         avro.long(event.item),  # type: ignore[arg-type]
         stages,
-        _PLAIN_TAIL if plain else _tail(event.rule, event.reductions, event.flags),
+        _PLAIN_TAIL if bare else _tail(event.rule, event.reductions, event.flags),
     )), key
 
 

@@ -110,9 +110,9 @@ class EventSettler:
                 trace(event, "kept", why)
 
     def _loosen(self, event: Event, request: bytes, items: list[bytes]) -> LooseEvent:
-        moment, reached = time_part(event.stageTimestamp)
+        moment, reached, plain = time_part(event.stageTimestamp)
         event.moment = self._compiled.believable(moment)  # type: ignore[assignment]
-        body, key = content_and_key(event, moment, reached)
+        body, key = content_and_key(event, reached, plain)
         read, name, why = self._compiled.read_guard.classify(event)
         account: Account = event.account  # type: ignore[assignment]
         folds = read is not None and why is None

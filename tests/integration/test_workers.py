@@ -1,0 +1,119 @@
+"""One process or several, whatever the runner's mode: the same output. And an attack with a million user agents."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.audit.logs import TARGETS, stages_of
+from tests.examples import line
+from tests.pipelines.job import ROOT, SAMPLE, assert_sound, command, environment, records, reduced, sample_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.integration
+
+AGENTS = int(os.environ.get("AGENTS", "1000000"))
+MODES = {
+    "in_memory": ["--direct_running_mode=in_memory", "--direct_num_workers=1"],
+    "multi_threading": ["--direct_running_mode=multi_threading", "--direct_num_workers=3"],
+    "multi_processing": ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
+}
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three logs: the same activity twice, in part and shuffled, so that workers must meet over it."""
+    directory = tmp_path_factory.mktemp("logs")
+    lines = sample_lines(1500).splitlines(keepends=True)
+    (directory / "1.log").write_bytes(b"".join(lines[:1000]))
+    random.Random(7).shuffle(lines)
+    (directory / "2.log").write_bytes(b"".join(lines[:700]))
+    (directory / "3.log").write_bytes(b"".join(lines[700:]) + b"broken {\n")
+    return directory
+
+
+def whole(output: Path) -> dict[str, list[Any]]:
+    """Every record of the output, in full, in an order of its own."""
+    return {kind: sorted(map(repr, records(output, kind))) for kind in ("events", "reads", "dead_letters")}
+
+
+@pytest.fixture(scope="module")
+def outputs(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str, Any], Path]]:
+    directory = tmp_path_factory.mktemp("outputs")
+    (directory / "key").write_bytes(b"k" * 32)
+    found = {}
+    for mode, flags in MODES.items():
+        output = directory / mode
+        found[mode] = reduced("--input", logs, "--output", output, "--key_file", directory / "key", *flags), output
+        assert_sound(output)
+    return found
+
+
+@pytest.mark.parametrize("mode", ["multi_threading", "multi_processing"])
+def test_every_mode_of_the_runner_gives_the_same_records_and_counts(mode: str, outputs: dict[str, tuple[dict[str, Any], Path]]):
+    (alone, alone_in), (many, many_in) = outputs["in_memory"], outputs[mode]
+    for said in (alone, many):
+        for name in ("seconds", "head", "files", "bytesOut"):
+            said.pop(name, None)
+    assert many == alone
+    assert many["duplicate"] >= 1000
+    assert whole(many_in) == whole(alone_in)
+
+
+def test_a_compressed_log_gives_the_same_records_as_its_plain_text(tmp_path: Path):
+    plain = tmp_path / SAMPLE.name
+    plain.write_bytes(sample_lines(4295))
+    outputs = []
+    for source in (SAMPLE, plain):
+        reduced("--input", source, "--output", tmp_path / f"out{len(outputs)}")
+        outputs.append(whole(tmp_path / f"out{len(outputs)}"))
+    compressed, text = [
+        {kind: [each.replace(str(SAMPLE), "X").replace(str(plain), "X") for each in found] for kind, found in output.items()}
+        for output in outputs
+    ]
+    assert compressed == text
+
+
+@pytest.fixture
+def attack(tmp_path: Path) -> Path:
+    """A log of reads by as many user agents as there are lines, in one window."""
+    (read,) = stages_of(TARGETS[0], ("ResponseComplete",), ["05:20:00"], annotations={})
+    head, _, tail = line({**read, "auditID": "@ID@", "userAgent": "@AGENT@"}).partition(b"@ID@")
+    middle, _, end = tail.partition(b"@AGENT@")
+    path = tmp_path / "audit.log"
+    with path.open("wb") as file:
+        for number in range(AGENTS):
+            file.write(b"%s%08x-7a55-4c0d-9f3a-0c8f2f5b9b11%smozilla/%d%s" % (head, number, middle, number, end))
+    return path
+
+
+def test_a_million_user_agents_leave_memory_bounded_and_counts_exact(attack: Path, tmp_path: Path):
+    output = tmp_path / "reduced"
+    with (tmp_path / "said").open("wb") as said:
+        job = subprocess.Popen(
+            command("--input", attack, "--output", output, "--json", *MODES["in_memory"]),
+            cwd=ROOT,
+            env=environment(),
+            stdout=said,
+            stderr=subprocess.DEVNULL,
+        )
+        _, status, used = os.wait4(job.pid, 0)
+    job.returncode = os.waitstatus_to_exitcode(status)
+    assert job.returncode == 0
+    counts = json.loads((tmp_path / "said").read_bytes())
+    assert (counts["events"], counts["folded"]) == (AGENTS, AGENTS)
+    rows = records(output, "reads")
+    (other,) = [row for row in rows if row["username"] == "__other__"]
+    assert len(rows) == 10_001
+    assert sum(row["count"] for row in rows) == AGENTS
+    assert sum(row["bytes"] for row in rows) == attack.stat().st_size - AGENTS
+    assert other["count"] == AGENTS - 10_000
+    # What the job may use (500 MB and 1.5 times its output), in the unit of getrusage on Linux.
+    assert used.ru_maxrss << 10 < 500_000_000 + 1.5 * counts["bytesOut"], f"{used.ru_maxrss >> 10} MiB"
