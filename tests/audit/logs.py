@@ -17,7 +17,16 @@ AUDIT_IDS: Final = tuple(f"{number:08x}-7a55-4c0d-9f3a-0c8f2f5b9b11" for number 
 ODD_IDS: Final = ("", "not a UUID", "ü" * 36, "x" * 36, "a/b\0c")
 # Seconds within a minute before and after 05:19 and 05:20, so that windows have neighbours.
 SECONDS: Final = ("05:19:58", "05:19:59", "05:20:00", "05:20:01")
-ODD_TIMES: Final = (ABSENT, "1999-12-31T23:59:59.000000Z", "2099-01-01T00:00:00.000000Z", "2026-11-23T05:20:00Z", "yesterday", "")
+ODD_TIMES: Final = (
+    ABSENT,
+    "1999-12-31T23:59:59.000000Z",
+    "2099-01-01T00:00:00.000000Z",
+    "2026-11-23T05:20:00Z",
+    "2026-11-23T07:20:00.25+02:00",
+    "2026-11-23T05:20:00.000000001Z",
+    "yesterday",
+    "",
+)
 
 
 class Target(NamedTuple):

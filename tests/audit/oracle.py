@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -16,7 +16,7 @@ import orjson
 EARLY = ("RequestReceived", "ResponseStarted")
 FINAL = ("ResponseComplete", "Panic")
 REQUEST = ("requestReceivedTimestamp", "user", "verb", "requestURI", "sourceIPs")
-MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z").fullmatch
+RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)").fullmatch
 KEY_FIELDS = ("username", "impersonatedUsername", "verb", "apiGroup", "resource", "subresource", "namespace", "userAgent", "path", "code")
 
 
@@ -56,14 +56,22 @@ class Told:
 
 
 def micros(text: str | None) -> int | None:
-    """Microseconds since the epoch of a time as Kubernetes writes it."""
-    if text is None or not MICRO_TIME(text):
+    """Microseconds since the epoch of an RFC 3339 time, what is finer cut off."""
+    found = RFC_3339(text or "")
+    if found is None:
         return None
+    date, time, fraction, zone = found.groups()
     try:
-        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+        moment = datetime.strptime(f"{date} {time} {zone.replace('Z', '+00:00')}", "%Y-%m-%d %H:%M:%S %z")
     except ValueError:
         return None
-    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+    return int(moment.timestamp()) * 1_000_000 + int((fraction or "0").ljust(6, "0")[:6])
+
+
+def fits_micros(text: str | None) -> bool:
+    """Whether a time is one that a record can hold without loss."""
+    found = RFC_3339(text or "")
+    return found is not None and len(found[3] or "") <= 6 and micros(text) is not None
 
 
 def says(early: Any, final: Any) -> bool:
@@ -127,7 +135,7 @@ def judge(events: list[Told], *, merge: bool, fold: bool, now: int) -> list[Told
             continue
         completing = [final for final in finals if final.request == told.request]
         into = next((final for final in completing if repeated(told, final)), None)
-        if merge and into is not None and told.text("auditID") is not None and told.moment is not None:
+        if merge and into is not None and told.text("auditID") is not None and fits_micros(told.text("stageTimestamp")):
             told.outcome = "merged"
             into.merged.append(told)
             continue

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -257,6 +258,16 @@ def test_which_groups_stay_in_a_crowded_window_depends_on_nothing_but_the_groups
         return [{name: value for name, value in row.items() if name != "exemplar"} for row in outcome.reads]
 
     assert told(cut) == told(whole)
+
+
+@given(log_files(most=8), BLOCK_SIZES, SPLIT_SIZES)
+@settings(max_examples=40)
+def test_what_overflows_a_bound_costs_time_and_changes_nothing(files: list[File], block_size: int, split_size: int):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transforms.audit.merge_stages.PENDING_LIMIT", 2)
+        patch.setattr("transforms.audit.settle_events.ROWS_LIMIT", 3)
+        outcome = reduce_files([file.content for file in files], block_size=block_size, split_size=split_size)
+    assert_as_defined(files, outcome)
 
 
 def test_a_log_without_events_has_an_account_of_nothing():
