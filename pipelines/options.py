@@ -83,7 +83,7 @@ def add_reduction_flags(parser: argparse.ArgumentParser, *, consumers: bool = Fa
             action="append",
             metavar="[NAME=]FILE",
             help="an audit.k8s.io/v1 Policy, applied after the fact. NAME=FILE, repeatable, serves several consumers from one reading: "
-            "each has a complete output below <output>/NAME. Default: levels stay as captured",
+            "each gets a complete output below <output>/NAME (explain: a line per event). Default: levels stay as captured",
         )
     else:
         group.add_argument(
@@ -165,7 +165,7 @@ def consumers_of(known: argparse.Namespace, problems: list[str], warnings: list[
         problems.append(f"--output {known.output}: holds the output of an unnamed policy; named ones need a directory of their own")
     if held and None in policies and any(held.glob("*/ledger")):
         problems.append(f"--output {known.output}: holds the outputs of named policies; name this one too, or choose another directory")
-    consumers = []
+    consumers: list[tuple[str | None, Settings]] = []
     for name, policy in policies.items():
         known.policy = policy
         wrong = [] if consumers else problems

@@ -190,19 +190,24 @@ def test_the_example_of_a_policys_test_holds(tmp_path: Path, capsysbinary: pytes
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The output and the report of a run as the README starts it."""
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, dict[str, Any]]:
+    """The output, the report and the counts of a run as the README starts it."""
     output = tmp_path_factory.mktemp("readme") / "reduced"
-    done = job.run(f"--output={output}")
+    done = job.run(f"--output={output}", "--json")
     assert done.returncode == 0, done.stderr
-    return output, done.stderr
+    return output, done.stderr, json.loads(done.stdout)
 
 
-def test_the_report_that_the_readme_shows_is_that_of_the_run(run: tuple[Path, str]):
+def test_the_report_that_the_readme_shows_is_that_of_the_run(run: tuple[Path, str, dict[str, Any]]):
     (shown,) = re.findall(r"```\n(4,364 events.*?)```", README, re.DOTALL)
     first, *rows = shown.splitlines()
     assert "\n".join(rows) in run[1]
     assert re.sub(r"\S+ (?:kB|s)\b", "", first) in re.sub(r"\S+ (?:kB|s)\b", "", run[1])
+
+
+def test_the_counts_that_are_printed_as_json_are_listed(run: tuple[Path, str, dict[str, Any]]):
+    (listed,) = re.findall(r"^`--json` prints, of the run, (.*?) \(of the ledger", README, re.MULTILINE)
+    assert [word for word in words(listed) if word != "none"] == list(run[2])
 
 
 def within(shown: Any, whole: Any) -> bool:
@@ -210,7 +215,7 @@ def within(shown: Any, whole: Any) -> bool:
     return all(whole[name] == value or (name == "reduced" and within(value, whole[name])) for name, value in shown.items())
 
 
-def test_the_event_before_and_after_is_that_of_the_run(run: tuple[Path, str], capsysbinary: pytest.CaptureFixture[bytes]):
+def test_the_event_before_and_after_is_that_of_the_run(run: tuple[Path, str, dict[str, Any]], capsysbinary: pytest.CaptureFixture[bytes]):
     before, after = map(json.loads, re.findall(r"```json\n(.*?)```", section(README, "Before and after"), re.DOTALL))
     assert cat.main(["--ours", str(run[0] / "events")]) == 0
     printed = [orjson.loads(line) for line in capsysbinary.readouterr().out.splitlines() if after["auditID"].encode() in line]
