@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from transforms.progress import progress_of
 
@@ -28,7 +28,7 @@ class Ticker:
         self._thread = threading.Thread(target=self._tick, daemon=True)
         self._began = time.monotonic()
 
-    def __enter__(self) -> Ticker:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -50,7 +50,7 @@ class Ticker:
 def size_text(size: float) -> str:
     """Bytes for people."""
     for unit in ("B", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004 - SI
+        if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
@@ -66,7 +66,8 @@ def report(summary: dict[str, Any], manifest: Manifest, planned: Plan, output: s
         return
     events = summary["events"]
     saved = 100 * (1 - summary["bytesOut"] / summary["bytesIn"]) if summary["bytesIn"] else 0.0
-    say(f"{events:,} events, {size_text(summary['bytesIn'])} read -> {size_text(summary['bytesOut'])} written ({saved:.1f} % less), {summary['seconds']:.1f} s")
+    sizes = f"{size_text(summary['bytesIn'])} read -> {size_text(summary['bytesOut'])} written ({saved:.1f} % less)"
+    say(f"{events:,} events, {sizes}, {summary['seconds']:.1f} s")
     rows = [
         ("kept", summary["kept"], "written whole to events/"),
         ("merged", summary["merged"], "earlier stages, in their final event's record"),
@@ -76,11 +77,12 @@ def report(summary: dict[str, Any], manifest: Manifest, planned: Plan, output: s
         ("dropped by stage", summary["droppedByStage"], "omitStages in the policy"),
         ("dead letters", sum(summary["deadLettered"].values()), ", ".join(sorted(summary["deadLettered"])) or "unreadable"),
     ]
-    for name, count, meaning in rows:
-        if count or name in ("kept", "merged", "folded", "duplicate"):
-            say(f"  {name:<17}{count:>12,}  {100 * count / events if events else 0:5.1f} %  {meaning}")
+    for outcome, count, meaning in rows:
+        if count or outcome in ("kept", "merged", "folded", "duplicate"):
+            say(f"  {outcome:<17}{count:>12,}  {100 * count / events if events else 0:5.1f} %  {meaning}")
     accounted = sum(count for _, count, _ in rows)
-    say(f"  {'sum':<17}{accounted:>12,}  {'= events: the accounts are closed' if accounted == events else '!= events: THE ACCOUNTS ARE NOT CLOSED'}")
+    closed = "= events: the accounts are closed" if accounted == events else "!= events: THE ACCOUNTS ARE NOT CLOSED"
+    say(f"  {'sum':<17}{accounted:>12,}  {closed}")
     if summary["droppedByRule"].get("none"):
         say(f"  note: {summary['droppedByRule']['none']:,} events matched no rule of the policy and were dropped, as kube-apiserver would")
     if planned.held:

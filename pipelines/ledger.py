@@ -48,13 +48,15 @@ def key_id(key: bytes) -> str:
     return hashlib.blake2b(b"key of a ledger", key=key[:64], digest_size=8).hexdigest()
 
 
-def encode_run(files: Sequence[OutputFile], previous: str | None, config: str, key: bytes, ranges: Iterable[Range]) -> tuple[str, list[bytes], int]:
-    """Name, pieces and count of the ledger file of one run: its ranges, then the run itself."""
+def encode_run(
+    files: Sequence[OutputFile], previous: str | None, config: str, key: bytes, ranges: Iterable[Range]
+) -> tuple[str, list[bytes]]:
+    """Name and pieces of the ledger file of one run: its ranges, then the run itself."""
     entries = [_range_entry(each) for each in ranges]
     entries.append(_run_entry(files, previous, config, key))
     raw = b"".join(entries)
     name, pieces = container("ledger", [AvroBlock("ledger", -1, ("", 0, 0, 0), len(entries), len(raw), avro.compress(raw))])
-    return name, pieces, len(entries)
+    return name, pieces
 
 
 def _counts(counts: dict[str, int]) -> bytes:
@@ -65,37 +67,41 @@ def _range_entry(entry: Range) -> bytes:
     account = entry.account
     source = avro.string(entry.uri) + avro.NULL + avro.long(account.start) + avro.long(0)
     longs = (account.events, account.size, account.kept, account.folded, account.merged, account.duplicate)
-    return b"".join((
-        avro.string("range"),
-        avro.nullable(entry.cluster),
-        avro.SOME + source,
-        avro.SOME + avro.long(account.start),
-        avro.SOME + avro.long(account.end),
-        *map(avro.long, longs),
-        _counts(account.dropped_by_rule),
-        avro.long(account.dropped_by_stage),
-        _counts(account.dead_lettered),
-        avro.SOME + avro.data(account.mac),
-        avro.EMPTY,
-        avro.NULL * 3,
-    ))
+    return b"".join(
+        (
+            avro.string("range"),
+            avro.nullable(entry.cluster),
+            avro.SOME + source,
+            avro.SOME + avro.long(account.start),
+            avro.SOME + avro.long(account.end),
+            *map(avro.long, longs),
+            _counts(account.dropped_by_rule),
+            avro.long(account.dropped_by_stage),
+            _counts(account.dead_lettered),
+            avro.SOME + avro.data(account.mac),
+            avro.EMPTY,
+            avro.NULL * 3,
+        )
+    )
 
 
 def _run_entry(files: Sequence[OutputFile], previous: str | None, config: str, key: bytes) -> bytes:
     written = [avro.string(file.path) + avro.long(file.records) + avro.long(file.bytes) + avro.string(file.sha256) for file in files]
-    return b"".join((
-        avro.string("run"),
-        avro.NULL * 4,
-        avro.long(0) * 6,
-        avro.EMPTY,
-        avro.long(0),
-        avro.EMPTY,
-        avro.NULL,
-        avro.array(written),
-        avro.nullable(previous),
-        avro.nullable(config),
-        avro.nullable(key_id(key)),
-    ))
+    return b"".join(
+        (
+            avro.string("run"),
+            avro.NULL * 4,
+            avro.long(0) * 6,
+            avro.EMPTY,
+            avro.long(0),
+            avro.EMPTY,
+            avro.NULL,
+            avro.array(written),
+            avro.nullable(previous),
+            avro.nullable(config),
+            avro.nullable(key_id(key)),
+        )
+    )
 
 
 def read_run(path: str) -> Run:
@@ -103,7 +109,7 @@ def read_run(path: str) -> Run:
     try:
         head = hashlib.sha256(storage.read(path)).hexdigest()
         found = list(records_of(path, "ledger"))
-    except Exception as error:  # fastavro raises whatever a damaged file makes it meet
+    except Exception as error:  # noqa: BLE001 - fastavro raises whatever a damaged file makes it meet
         raise LedgerError(f"{path}: unreadable ({type(error).__name__})") from None
     runs = [entry for entry in found if entry["kind"] == "run"]
     if len(runs) != 1:
@@ -146,7 +152,8 @@ def read_ledger(output: str) -> list[Run]:
         by_previous[run.previous] = run
     chain: list[Run] = []
     head: str | None = None
-    while (run := by_previous.pop(head, None)) is not None:
+    while head in by_previous:
+        run = by_previous.pop(head)
         chain.append(run)
         head = run.head
     if by_previous:

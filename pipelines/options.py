@@ -26,7 +26,7 @@ SAMPLE: Final = str(Path(__file__).parent / "sample")
 FOLDS: Final = ("reads", "stages")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NAMED = re.compile(r"([a-z0-9-]+)=(.+)").fullmatch
-_DURATION = re.compile(r"(\d+)([smhd]?)").fullmatch
+_DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII).fullmatch
 LONGEST_WINDOW: Final = 86_400
 
 

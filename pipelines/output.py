@@ -12,19 +12,19 @@ import fcntl
 import os
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
 from pipelines.ledger import LedgerError, Run, encode_run, key_id, read_ledger
 from transforms.connectors import storage
-from transforms.connectors.avro_files import OutputFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
     from pipelines.ledger import Range
+    from transforms.connectors.avro_files import OutputFile
 
 STATE: Final = "_state"
 RECORD: Final = "commit.msgpack"
@@ -82,7 +82,7 @@ class Output:
             os.close(self._lock)
             self._lock = None
 
-    def __enter__(self) -> Output:
+    def __enter__(self) -> Self:
         self.acquire()
         return self
 
@@ -137,14 +137,17 @@ class Output:
             storage.make_directories(Path(path))
         return path
 
-    def commit(self, aside: str, files: Sequence[OutputFile], previous: str | None, config: str, key: bytes, ranges: Sequence[Range]) -> str:
+    def commit(
+        self, aside: str, files: Sequence[OutputFile], previous: str | None, config: str, key: bytes, ranges: Sequence[Range]
+    ) -> str:
         """Make a run happen: its files appear at their places, its accounts in the ledger. Gives the ledger's new head."""
-        name, pieces, count = encode_run(files, previous, config, key, ranges)
+        name, pieces = encode_run(files, previous, config, key, ranges)
         path = f"ledger/{name}.avro"
         storage.write(storage.join(aside, path), pieces)
-        self._sync(aside, [*[file.path for file in files], path])
+        paths = [*[file.path for file in files], path]
+        self._sync(aside, paths)
         record = storage.join(self.state, RECORD)
-        storage.write(record + ".new", [msgspec.msgpack.encode(CommitRecord(aside.rpartition("/")[2], [*[file.path for file in files], path]))])
+        storage.write(record + ".new", [msgspec.msgpack.encode(CommitRecord(aside.rpartition("/")[2], paths))])
         storage.rename(record + ".new", record)
         if storage.scheme(self.path) is None:
             storage.sync_directory(self.state)

@@ -6,6 +6,7 @@ import hmac
 import os
 import stat
 from glob import glob, has_magic
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -82,7 +83,7 @@ def _matches(pattern: str, output: str | None) -> tuple[list[str], str | None]:
         if path.is_dir():
             return _below(path, output), None
         if not path.exists() and has_magic(pattern):
-            matched = sorted(glob(pattern, recursive=True))
+            matched = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob wants a base
             return [found for name in matched for found in (_below(Path(name), output) if Path(name).is_dir() else [name])], None
     except (OSError, storage.MissingExtraError) as error:
         return [], f"--input {pattern}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
@@ -221,8 +222,11 @@ def plan(files: Sequence[tuple[str, str | None]], held: Held | None = None, spli
                 continue
             uri = os.path.abspath(path) if storage.scheme(path) is None else path  # noqa: PTH100 - keeps symlinks
             end = None if kind else size
-            cuts = _cuts(file, start, size, split_size) if end is not None and size - start > split_size else [start, end]
-            planned.splits += [Split(number, uri, path, at, to, cluster) for at, to in zip(cuts, cuts[1:], strict=False)]
+            if end is None or size - start <= split_size:
+                planned.splits.append(Split(number, uri, path, start, end, cluster))
+            else:
+                cuts = _cuts(file, start, size, split_size)
+                planned.splits += [Split(number, uri, path, at, to, cluster) for at, to in pairwise(cuts)]
     return planned
 
 
@@ -238,4 +242,4 @@ def _cuts(file: IO[bytes], start: int, size: int, split_size: int) -> list[int]:
         if not rest.endswith(b"\n"):
             break
         cuts.append(file.tell())
-    return cuts + [size] if cuts[-1] < size else cuts
+    return [*cuts, size] if cuts[-1] < size else cuts

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import sys
 import time
 import uuid
@@ -24,8 +23,8 @@ from pipelines.quiet_logs import quiet_logs
 
 quiet_logs()  # before Beam is imported: it remarks on packages that a base install does not have
 
-import apache_beam as beam  # noqa: E402
-import msgspec  # noqa: E402
+import apache_beam as beam
+import msgspec
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions, WorkerOptions
 
 from pipelines import options
@@ -36,7 +35,7 @@ from pipelines.plan import Held, Plan, plan
 from transforms.aggregate_reads import AggregateReads
 from transforms.apply_policy import ApplyPolicy
 from transforms.audit.account import total
-from transforms.audit.block import EventBlock, Split
+from transforms.audit.block import EventBlock, Split  # noqa: TC001 - Beam reads annotations
 from transforms.audit.self_test import self_test
 from transforms.audit.settings import Compiled, Settings
 from transforms.close_accounts import MANIFEST, CloseAccounts, Manifest
@@ -85,7 +84,7 @@ def build(root: beam.Pipeline, jobs: Sequence[Job], key: bytes) -> None:
     parsed = root | ReadAuditLogs(jobs[0].planned.splits, key, progress=jobs[0].aside) | ParseEvents(key)
     for job in jobs:
         steps = Reduce(job.settings, key, job.aside, len(job.runs) + 1, shared=len(jobs) > 1)
-        parsed | (f"Reduce {job.name}" if job.name else "Reduce") >> steps  # noqa: B018 - Beam's way to say it
+        parsed | (f"Reduce {job.name}" if job.name else "Reduce") >> steps
 
 
 @dataclass
@@ -128,7 +127,9 @@ def parser() -> options.Parser:
     out = options.Parser(prog="python -m pipelines.reduce", description=__doc__, epilog=EXAMPLES)
     options.add_input_flags(out)
     output = out.add_argument_group("output")
-    output.add_argument("--output", default="./reduced", metavar="DIR", help="directory, or prefix on any Beam filesystem. Default: ./reduced")
+    output.add_argument(
+        "--output", default="./reduced", metavar="DIR", help="directory, or prefix on any Beam filesystem. Default: ./reduced"
+    )
     output.add_argument("--json", action="store_true", help="print the final counts as one JSON document on stdout")
     options.add_reduction_flags(out, consumers=True)
     integrity = out.add_argument_group("integrity")
@@ -188,7 +189,8 @@ def run(argv: Sequence[str]) -> int:
     files = [] if known.self_test else options.files_of(known, known.output, problems)
     parsed = beam_options(rest, problems)
     if not problems:
-        problems += [f"redaction fails its self-test: {path}" for _, settings in consumers[:1] for path in self_test(Compiled(settings, given or b"").redactor)]
+        survivors = self_test(Compiled(consumers[0][1], given or b"").redactor)
+        problems += [f"redaction fails its self-test: {path}" for path in survivors]
     if problems:
         raise options.ConfigurationError(problems)
     for warning in warnings:
@@ -205,7 +207,7 @@ def run(argv: Sequence[str]) -> int:
         summaries = {job.name: summary for group in _alike(jobs) for job, summary in _reduce(group, parsed, key)}
         if known.json:
             named = {"consumers": {job.name: summaries[job.name] for job in jobs}}
-            print(json.dumps(summaries[None] if None in summaries else named))
+            print(json.dumps(summaries.get(None, named)))
     return 0
 
 
@@ -238,7 +240,8 @@ def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes) -> Iterato
         if local:
             local_options(chosen, planned)
             mode = chosen.view_as(DirectOptions)
-            print(f"DirectRunner: Beam's in-process runner, {mode.direct_running_mode} with {mode.direct_num_workers} worker(s)", file=sys.stderr)
+            workers = f"{mode.direct_running_mode} with {mode.direct_num_workers} worker(s)"
+            print(f"DirectRunner: Beam's in-process runner, {workers}", file=sys.stderr)
         with Ticker(jobs[0].aside, planned.bytes, exact=not planned.compressed):
             pipeline = beam.Pipeline(options=chosen)
             build(pipeline, jobs, key)
@@ -289,7 +292,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted: nothing of this run is in the output; run it again", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001 - whatever fails midway, the run has not happened, and its text may hold content
-        print(f"failed midway ({type(error).__name__}{_reason(error)}): nothing of this run is in the output; run it again", file=sys.stderr)
+        what = f"{type(error).__name__}{_reason(error)}"
+        print(f"failed midway ({what}): nothing of this run is in the output; run it again", file=sys.stderr)
         return 1
 
 

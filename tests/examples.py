@@ -7,8 +7,16 @@ from typing import Any, Final
 
 import orjson
 
+
 # In place of a value: the event lacks the field. (None is a field that is there, and null.)
-ABSENT: Final = object()
+class _Absent:
+    """Prints the same in every process, as the names of tests must."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()
 
 _EVENT: Final[dict[str, Any]] = {
     "kind": "Event",

@@ -9,8 +9,7 @@ import apache_beam as beam
 import msgspec
 from apache_beam.metrics import Metrics
 
-from transforms.audit.account import Account
-from transforms.audit.account import sum_accounts
+from transforms.audit.account import Account, sum_accounts
 from transforms.connectors import storage
 from transforms.connectors.avro_files import OutputFile
 
@@ -73,4 +72,9 @@ class CloseAccounts(beam.PTransform):
             accounts | "AccountEntries" >> beam.Map(lambda account: entry_of("account", account)).with_output_types(kinds),
             files | "FileEntries" >> beam.Map(lambda file: entry_of("file", file)).with_output_types(kinds),
         )
-        return entries | "Entries" >> beam.Flatten() | "GatherEntries" >> beam.GroupByKey() | "WriteManifest" >> beam.ParDo(WriteManifest(self.aside))
+        return (
+            entries
+            | "Entries" >> beam.Flatten()
+            | "GatherEntries" >> beam.GroupByKey()
+            | "WriteManifest" >> beam.ParDo(WriteManifest(self.aside))
+        )

@@ -35,11 +35,11 @@ class SealedCoder(coders.Coder):
         """Refuse."""
         raise RawContentError(f"{type(value).__name__} holds raw content and must not leave its worker: redact first")
 
-    def decode(self, encoded: bytes) -> Any:
+    def decode(self, encoded: bytes) -> Any:  # noqa: ARG002 - the interface's
         """Refuse."""
         raise RawContentError("raw content does not travel")
 
-    def estimate_size(self, value: Any) -> int:
+    def estimate_size(self, value: Any) -> int:  # noqa: ARG002 - likewise
         """Not worth looking at."""
         return 1 << 20
 
@@ -49,7 +49,7 @@ class SealedCoder(coders.Coder):
 
 
 def _sealed(kind: type) -> type[SealedCoder]:
-    coder = type(f"{kind.__name__}Coder", (SealedCoder,), {"to_type_hint": lambda self: kind, "__module__": __name__})
+    coder = type(f"{kind.__name__}Coder", (SealedCoder,), {"to_type_hint": lambda _: kind, "__module__": __name__})
     globals()[coder.__name__] = coder
     return coder
 

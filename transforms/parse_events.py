@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from transforms import elements as elements  # registers the coders
+from transforms import elements  # noqa: F401 - registers the coders
 from transforms.audit.block import EventBlock, RawBlock
 from transforms.audit.parse_events import parse_events
 

@@ -53,7 +53,9 @@ def recalls(found: tuple[int, Iterable[tuple[bytes, bytes, bytes]]]) -> Iterator
     """(split, (RECALL, hashes)): the audit IDs to leave loose, for each split that must be reduced again."""
     units = list(found[1])
     splits = {split: at for at, split in enumerate(dict.fromkeys(split for split, _, _ in units))}
-    recalled, beyond = find_recalls([(splits[split], ids) for split, ids, _ in units], [(splits[split], loose) for split, _, loose in units])
+    recalled, beyond = find_recalls(
+        [(splits[split], ids) for split, ids, _ in units], [(splits[split], loose) for split, _, loose in units]
+    )
     if beyond:
         beam.metrics.Metrics.counter("reduce", "auditIDsNotCompared").inc(beyond)
     names = list(splits)

@@ -33,7 +33,6 @@ class StripManagedFields(beam.PTransform):
 
     keep: bool = False
 
-
     def expand(self, blocks: beam.PCollection[EventBlock]) -> beam.PCollection[EventBlock]:
         """One step, block by block."""
         return blocks | "StripManagedFields" >> beam.ParDo(StripBlock(self.keep)).with_output_types(EventBlock)

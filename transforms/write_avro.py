@@ -9,7 +9,7 @@ import apache_beam as beam
 
 from transforms.audit.avro_blocks import AvroBlock, rebuilt
 from transforms.connectors.avro_files import OutputFile, write_file
-from transforms.elements import OutputFileCoder as OutputFileCoder  # registers it
+from transforms.elements import OutputFileCoder  # noqa: F401 - registers it
 
 FILE_BYTES = 256 << 20
 

@@ -1,4 +1,4 @@
-# ruff: noqa: T201 - a bench prints
+
 """The floor: the simplest honest script, `orjson.loads` and `dumps` of every line and nothing else."""
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (row,) = result.reads
     raw = row.encoded(WINDOW)
     files.append(write_file(str(place), 1, "reads", hour_of(row.window), [AvroBlock("reads", 0, (), 1, len(raw), avro.compress(raw))]))
-    name, pieces, _ = encode_run(files, None, "{}", KEY, [Range("a.log", None, result.accounts[0])])
+    name, pieces = encode_run(files, None, "{}", KEY, [Range("a.log", None, result.accounts[0])])
     (place / "ledger").mkdir()
     (place / "ledger" / f"{name}.avro").write_bytes(b"".join(pieces))
     (place / "_state").mkdir()

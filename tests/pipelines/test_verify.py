@@ -132,7 +132,7 @@ def rewrite_ledger(output: Path, number: int, change: Callable[[ledger.Run], Non
     run = ledger.read_ledger(str(output))[number]
     change(run)
     key = (output / "_state" / "key").read_bytes()
-    name, pieces, _ = ledger.encode_run(run.files, run.previous, run.config, key, run.ranges)
+    name, pieces = ledger.encode_run(run.files, run.previous, run.config, key, run.ranges)
     Path(run.path).unlink()
     path = output / "ledger" / f"{name}.avro"
     path.write_bytes(b"".join(pieces))

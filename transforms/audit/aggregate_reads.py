@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from transforms.audit.event import Event, text
 from transforms.audit.guards import FOLDABLE_VERBS, HARMLESS_FLAGS, Guard, Read, guard_of_read
-from transforms.audit.read_summary import AUDIT_IDS_KEPT, ReadSummary, Sample, merge_rows
+from transforms.audit.read_summary import ADDRESSES_KEPT, AUDIT_IDS_KEPT, NAMES_KEPT, ReadSummary, Sample, merge_rows
 from transforms.audit.redaction import sensitive_read
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 60_000_000
 _CACHE_LIMIT: Final = 50_000
+_COUNTED: Final = 4096  # events of a row that are counted whole before they are sampled
 _errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
@@ -28,7 +29,7 @@ class _User(msgspec.Struct):
 class _Reference(msgspec.Struct):
     resource: str = ""
     subresource: str | None = None
-    apiGroup: str | None = None  # noqa: N815 - Kubernetes' name
+    apiGroup: str | None = None
     namespace: str | None = None
     name: str | None = None
 
@@ -69,8 +70,16 @@ class ReadGuard:
     def _by_key(self, event: Event) -> Classified:
         uri = event.requestURI
         reference = bytes(event.objectRef)
-        path = None if reference or uri is UNSET else uri.partition("?")[0]  # type: ignore[union-attr]
-        known = (bytes(event.user), event.verb, reference, event.userAgent, bytes(event.responseStatus), path, bytes(event.impersonatedUser))
+        path = None if reference or uri is UNSET else uri.partition("?")[0]
+        known = (
+            bytes(event.user),
+            event.verb,
+            reference,
+            event.userAgent,
+            bytes(event.responseStatus),
+            path,
+            bytes(event.impersonatedUser),
+        )
         found = self._known.get(known)
         if found is None:
             if len(self._known) >= _CACHE_LIMIT:
@@ -120,7 +129,7 @@ class ReadGuard:
             guard = self._annotations[raw] = _annotation_guard(raw)
         if guard is None and sensitive_read(event):
             return "secrets"
-        return guard  # type: ignore[return-value]
+        return guard
 
 
 def _annotation_guard(raw: bytes) -> str | None:
@@ -136,7 +145,7 @@ def _annotation_guard(raw: bytes) -> str | None:
 
 
 class _Row(msgspec.Struct):
-    """A summary while its split is read: raw counts, and the exemplar not yet encoded."""
+    """A summary while its split is read: raw counts, sampled now and then, and the exemplar not yet encoded."""
 
     count: int = 0
     merged: int = 0
@@ -146,17 +155,35 @@ class _Row(msgspec.Struct):
     names: dict[str, int] = {}
     addresses: dict[bytes, int] = {}
     audit_ids: list[str] = []
-    omitted: Sample | None = None
+    samples: tuple[Sample, Sample, Sample] | None = None  # of names, addresses and audit IDs
     exemplar: Any = None
     order: tuple[int, int, int] = (0, 0, 0)
 
+    def sampled(self) -> tuple[Sample, Sample, Sample]:
+        """The samples with all that was counted since; what was counted is let go."""
+        if self.samples is None:
+            self.samples = (Sample(NAMES_KEPT), Sample(ADDRESSES_KEPT), Sample(AUDIT_IDS_KEPT))
+        names, ips, audit_ids = self.samples
+        for name, count in self.names.items():
+            names.add(name, count)
+        for raw, count in self.addresses.items():
+            for address in addresses(raw):
+                ips.add(address, count)
+        for audit_id in self.audit_ids:
+            audit_ids.add(audit_id)
+        for sample in self.samples:
+            sample.trim()
+        self.names, self.addresses, self.audit_ids = {}, {}, []
+        return self.samples
+
 
 class Reads:
-    """The reads of one split, folded by window, cluster and key."""
+    """The reads of one split, folded by window, cluster and key. `held` counts the bytes of the exemplars, as read."""
 
     def __init__(self, window: int = WINDOW) -> None:
         self._window = window
         self._rows: dict[tuple[int, str, Read], _Row] = {}
+        self.held = 0
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -164,18 +191,21 @@ class Reads:
     def add(self, event: Event, read: Read, name: str | None, cluster: str) -> None:
         """Fold a redacted final event with its merged stages."""
         moment: int = event.moment  # type: ignore[assignment]
+        size: int = event.size  # type: ignore[assignment]
         at = (moment - moment % self._window, cluster, read)
         row = self._rows.get(at)
         if row is None:
             row = self._rows[at] = _Row(first=moment, last=moment, exemplar=event, order=(moment, event.offset, event.item))  # type: ignore[arg-type]
+            self.held += size
         elif moment <= row.first:
             order = (moment, event.offset, event.item)
-            if order < row.order:  # type: ignore[operator]
+            if order < row.order:
+                self.held += size - row.exemplar.size
                 row.first, row.exemplar, row.order = moment, event, order  # type: ignore[assignment]
         elif moment > row.last:
             row.last = moment
         row.count += 1
-        row.size += event.size  # type: ignore[operator]
+        row.size += size
         stages: Any = event.merged
         if stages:
             row.merged += len(stages)
@@ -186,35 +216,22 @@ class Reads:
         raw = bytes(event.sourceIPs)
         row.addresses[raw] = row.addresses.get(raw, 0) + 1
         if event.auditID is not UNSET:
-            row.audit_ids.append(event.auditID)  # type: ignore[arg-type]
-            if len(row.audit_ids) > 4096:
-                row.omitted = _sampled(row)
-                row.audit_ids.clear()
+            row.audit_ids.append(event.auditID)
+            if len(row.audit_ids) >= _COUNTED:
+                row.sampled()
 
     def flush(self, file: int, encode: Callable[[Event, str], bytes]) -> dict[int, list[ReadSummary]]:
         """The partial summaries so far, by window; the exemplars as records."""
         windows: dict[int, list[ReadSummary]] = {}
         for (window, cluster, read), row in self._rows.items():
             summary = ReadSummary(cluster, window, read.key, row.count, row.merged, row.size, row.first, row.last)
-            for name, count in row.names.items():
-                summary.names.add(name, count)
-            for raw, count in row.addresses.items():
-                for address in addresses(raw):
-                    summary.addresses.add(address, count)
-            summary.audit_ids = _sampled(row)
+            summary.names, summary.addresses, summary.audit_ids = row.sampled()
             summary.order = (row.order[0], file, row.order[1], row.order[2])
             summary.exemplar = encode(row.exemplar, cluster)
             windows.setdefault(window, []).append(summary)
         self._rows.clear()
+        self.held = 0
         return {window: merge_rows(rows) for window, rows in windows.items()}
-
-
-def _sampled(row: _Row) -> Sample:
-    sample = row.omitted or Sample(AUDIT_IDS_KEPT)
-    for audit_id in row.audit_ids:
-        sample.add(audit_id)
-    sample.trim()
-    return sample
 
 
 def addresses(raw: bytes) -> list[str]:

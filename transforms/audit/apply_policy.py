@@ -50,7 +50,7 @@ def copied(block: EventBlock) -> EventBlock:
     events = [copy(event) for event in block.events]
     for event in events:
         event.account = account  # type: ignore[assignment]
-        event.unknown = dict(event.unknown) if event.unknown else None  # type: ignore[assignment]
-        event.flags = list(event.flags) if event.flags else None  # type: ignore[assignment]
-        event.reductions = list(event.reductions) if event.reductions else None  # type: ignore[assignment]
+        event.unknown = dict(event.unknown) if event.unknown else None
+        event.flags = list(event.flags) if event.flags else None
+        event.reductions = list(event.reductions) if event.reductions else None
     return EventBlock(block.split, account, events, list(block.dead_letters), block.last)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LENGTH: Final = 36  # of a UUID's text
-_MIX: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5, 0xFF51AFD7ED558CCD], dtype=np.uint64)
+_MIX: Final = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5, 0xFF51AFD7ED558CCD], dtype=np.uint64
+)
 _SHIFT: Final = np.uint64(29)
 IDS_LIMIT: Final = 32 << 20  # audit IDs compared in one run: 256 MiB
 
@@ -82,13 +84,13 @@ def find_recalls(
     if len(loose_ids):
         repeated |= np.isin(ids, loose_ids)
     ids, splits = ids[repeated], splits[repeated]
-    return {
-        int(split): np.union1d(ids[splits == split], loose_ids[loose_splits == split]).tobytes() for split in np.unique(splits)
-    }, beyond
+    return {int(split): np.union1d(ids[splits == split], loose_ids[loose_splits == split]).tobytes() for split in np.unique(splits)}, beyond
 
 
 def _joined(found: Sequence[tuple[int, bytes]]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Hashes in one array, and the split of each in another."""
     arrays = [np.frombuffer(ids, dtype=np.uint64) for _, ids in found]
     sizes = np.array([len(ids) for ids in arrays], dtype=np.int64)
-    return np.concatenate([*arrays, np.empty(0, dtype=np.uint64)]), np.repeat(np.array([split for split, _ in found], dtype=np.int64), sizes)
+    return np.concatenate([*arrays, np.empty(0, dtype=np.uint64)]), np.repeat(
+        np.array([split for split, _ in found], dtype=np.int64), sizes
+    )

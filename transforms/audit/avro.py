@@ -102,10 +102,10 @@ _own: Final = local()  # a compressor serves one thread at a time, and runners m
 
 
 def _compressor(level: int) -> zstandard.ZstdCompressor:
-    found: zstandard.ZstdCompressor | None = _own.__dict__.get(level)
+    found: zstandard.ZstdCompressor | None = _own.__dict__.get(str(level))
     if found is None:
         parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=WINDOW_LOG)
-        found = _own.__dict__[level] = zstandard.ZstdCompressor(compression_params=parameters)
+        found = _own.__dict__[str(level)] = zstandard.ZstdCompressor(compression_params=parameters)
     return found
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from transforms.audit.account import Account
 from transforms.audit.event import Event
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 BLOCK_SIZE: Final = 1 << 20  # of input read at once; one range of the ledger
 PIECE_SIZE: Final = 256 << 10  # of it that goes through the steps at once: larger pieces leave the processor's caches, at a fifth more time

@@ -21,7 +21,21 @@ ABSENT: Final = Raw()
 # Names under which no field of an input event arrives.
 OURS: Final = {
     name: f"our {name}"
-    for name in ("reductions", "flags", "unknown", "cluster", "account", "offset", "item", "size", "rule", "merged", "completes", "strips", "moment")
+    for name in (
+        "reductions",
+        "flags",
+        "unknown",
+        "cluster",
+        "account",
+        "offset",
+        "item",
+        "size",
+        "rule",
+        "merged",
+        "completes",
+        "strips",
+        "moment",
+    )
 }
 
 

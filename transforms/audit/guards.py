@@ -16,7 +16,8 @@ FOLDABLE_VERBS: Final = frozenset({"get", "list", "watch"})
 
 BUILT_IN: Final = {
     "secrets": "Reading a Secret or a token is what an intruder is after.",
-    "subresource": "exec, attach, portforward, proxy and log reach into workloads although their verb is get; of an unknown subresource nobody knows.",
+    "subresource": "exec, attach, portforward, proxy and log reach into workloads although their verb is get; "
+    "of an unknown subresource nobody knows.",
     "code": "A read that failed tells of probing and of missing rights.",
     "impersonated": "Someone acted as someone else.",
     "anonymous": "Nobody knows who it was.",
@@ -46,7 +47,18 @@ SYSTEM_USERS: Final = re.compile(
 ).fullmatch
 _PROFILING: Final = ("/debug/", "/logs", "/flagz", "/configz", "/statusz")
 # Flags that say what an envelope lacks, not that the event is odd.
-HARMLESS_FLAGS: Final = frozenset({"GROUPS_UNKNOWN", "QUERY_UNKNOWN", "LEVEL_INFERRED", "URI_INFERRED", "STAGE_INFERRED", "BODIES_UNKNOWN", "STAGE_TIME_INFERRED", "CODE_INFERRED"})
+HARMLESS_FLAGS: Final = frozenset(
+    {
+        "GROUPS_UNKNOWN",
+        "QUERY_UNKNOWN",
+        "LEVEL_INFERRED",
+        "URI_INFERRED",
+        "STAGE_INFERRED",
+        "BODIES_UNKNOWN",
+        "STAGE_TIME_INFERRED",
+        "CODE_INFERRED",
+    }
+)
 
 
 class Read(msgspec.Struct, frozen=True, eq=False):
@@ -117,8 +129,8 @@ class Guard(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     verbs: list[str] = []
     resources: list[str] = []
     namespaces: list[str] = []
-    userAgents: list[str] = []  # noqa: N815 - the field's own name
-    nonResourcePaths: list[str] = []  # noqa: N815 - likewise
+    userAgents: list[str] = []
+    nonResourcePaths: list[str] = []
 
     def protects(self, read: Read, groups: Sequence[str]) -> bool:
         """Whether the read matches. Resources read `secrets`, `pods/log`, `apps/deployments`, `*.example.com/*`."""
@@ -150,7 +162,7 @@ class GuardsError(ValueError):
 def load_guards(text: bytes) -> tuple[Guard, ...]:
     """Guards of a YAML file: `guards:` and a list of entries with name, reason and what to match. Raises GuardsError."""
     try:
-        document = yaml.load(text, Loader=yaml.CSafeLoader)  # noqa: S506 - the safe loader, in C
+        document = yaml.load(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise GuardsError([f"not YAML{f' (line {mark.line + 1})' if mark else ''}"]) from None

@@ -16,7 +16,6 @@ from msgspec import UNSET, Raw
 
 from transforms.audit.audit_ids import hash_groups
 from transforms.audit.block import DEFAULT_CLUSTER
-
 from transforms.audit.event import EARLY_STAGES, FINAL_STAGES, Event
 from transforms.audit.parts import decode_reference, fits_micros, impersonated_part, json_text, source_ips_part, status_part, user_part
 
@@ -29,11 +28,21 @@ if TYPE_CHECKING:
 LONG_RUNNING_VERBS: Final = frozenset({"watch", "proxy"})
 LONG_RUNNING_SUBRESOURCES: Final = frozenset({"attach", "exec", "proxy", "log", "portforward"})
 PENDING_LIMIT: Final = 50_000
+
+
+class _Code(msgspec.Struct):
+    code: int = 0
+
+
+class _Subresource(msgspec.Struct):
+    subresource: str = ""
+
+
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
 _errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
-_status_code = msgspec.json.Decoder(type("Code", (msgspec.Struct,), {"__annotations__": {"code": int}, "code": 0})).decode
-_subresource = msgspec.json.Decoder(type("Sub", (msgspec.Struct,), {"__annotations__": {"subresource": str}, "subresource": ""})).decode
+_status_code = msgspec.json.Decoder(_Code).decode
+_subresource = msgspec.json.Decoder(_Subresource).decode
 
 
 def same_request(early: Event, final: Event) -> bool:
@@ -91,9 +100,9 @@ def content_items(event: Event) -> set[bytes]:
     if not fits_micros(event.stageTimestamp):
         items.add(b"stageTimestamp=" + repr(event.stageTimestamp).encode("utf-8", "surrogatepass"))
     for name in ("authenticationMetadata", "requestObject", "responseObject"):
-        raw = bytes(getattr(event, name))
-        if raw:
-            items.add(name.encode() + b"=" + json_text(raw))
+        body = bytes(getattr(event, name))
+        if body:
+            items.add(name.encode() + b"=" + json_text(body))
     for name, raw in (("objectRef", event.objectRef), ("annotations", event.annotations)):
         if raw:
             items.update(_entries(name, _values(raw)))
@@ -285,7 +294,9 @@ class StageMerger:
 
     def _expects_company(self, final: Event) -> bool:
         # A guess that costs time where it is wrong, and never changes the result: what is settled and turns up elsewhere is recalled.
-        return self._merge and (self._paired > self._alone or final.verb in LONG_RUNNING_VERBS or subresource(final) in LONG_RUNNING_SUBRESOURCES)
+        return self._merge and (
+            self._paired > self._alone or final.verb in LONG_RUNNING_VERBS or subresource(final) in LONG_RUNNING_SUBRESOURCES
+        )
 
 
 def _identified(group_of: Any) -> bool:

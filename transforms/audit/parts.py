@@ -91,7 +91,7 @@ def json_text(raw: bytes) -> bytes:
 
 def text_part(value: Text) -> bytes:
     """A nullable string."""
-    return avro.NULL if value is UNSET else avro.some_data(value.encode())  # type: ignore[union-attr]
+    return avro.NULL if value is UNSET else avro.some_data(value.encode())
 
 
 def json_part(raw: bytes) -> bytes:
@@ -161,18 +161,20 @@ def _reference_part(raw: bytes, pointer: str) -> ReferencePart:
             return avro.NULL, {pointer: json_text(raw)}, NO_OBJECT
         ref, unknown = ObjectReference(**found[0]), found[1]
     uid, version = ref.uid, ref.resourceVersion
-    encoded = b"".join((
-        avro.SOME,
-        _word(ref.resource),
-        _word(ref.namespace),
-        text_part(ref.name),
-        avro.NULL if uid is UNSET else avro.some_data(uid.encode()),  # type: ignore[union-attr]
-        _word(ref.apiGroup),
-        _word(ref.apiVersion),
-        avro.NULL if version is UNSET else avro.some_data(version.encode()),  # type: ignore[union-attr]
-        _word(ref.subresource),
-    ))
-    return encoded, unknown, (ref.resource or "", ref.namespace or "", ref.name or "")  # type: ignore[return-value]
+    encoded = b"".join(
+        (
+            avro.SOME,
+            _word(ref.resource),
+            _word(ref.namespace),
+            text_part(ref.name),
+            avro.NULL if uid is UNSET else avro.some_data(uid.encode()),
+            _word(ref.apiGroup),
+            _word(ref.apiVersion),
+            avro.NULL if version is UNSET else avro.some_data(version.encode()),
+            _word(ref.subresource),
+        )
+    )
+    return encoded, unknown, (ref.resource or "", ref.namespace or "", ref.name or "")
 
 
 def _status_part(raw: bytes, pointer: str) -> Part:
@@ -182,9 +184,7 @@ def _status_part(raw: bytes, pointer: str) -> Part:
     try:
         status = _decode_status(raw)
     except _errors:
-        found = _typed_fields(
-            raw, pointer, {"metadata": Raw, "code": int, "status": str, "reason": str, "message": str, "details": Raw}
-        )
+        found = _typed_fields(raw, pointer, {"metadata": Raw, "code": int, "status": str, "reason": str, "message": str, "details": Raw})
         if found is None:
             return avro.NULL, {pointer: json_text(raw)}
         status, unknown = _Status(**found[0]), found[1]
@@ -309,10 +309,10 @@ def _micros(timestamp: Text) -> int | None:
 
 def lenient_micros(timestamp: Text) -> int | None:
     """Microseconds since the epoch of any RFC 3339 time; None where the text is none, or beyond what Avro readers can show."""
-    if timestamp is UNSET or not _rfc_3339(timestamp):  # type: ignore[arg-type]
+    if timestamp is UNSET or not _rfc_3339(timestamp):
         return None
     try:
-        moment = datetime.fromisoformat(timestamp)  # type: ignore[arg-type]
+        moment = datetime.fromisoformat(timestamp)
         # In UTC the year may lie beyond what datetime, and so fastavro, can hold.
         return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError):
@@ -330,7 +330,7 @@ def head_part(level: Text, stage: Text, verb: Text) -> Part:
             _heads.clear()
         fields = {"/level": level, "/stage": stage, "/verb": verb}
         unknown = {pointer: ABSENT for pointer, value in fields.items() if value is UNSET}
-        found = b"".join(avro.EMPTY if v is UNSET else avro.string(v) for v in fields.values()), unknown or None  # type: ignore[arg-type]
+        found = b"".join(avro.EMPTY if v is UNSET else avro.string(v) for v in fields.values()), unknown or None
         _heads[level, stage, verb] = found
     return found
 

@@ -303,7 +303,7 @@ def apply_policy(policy: Policy | None, event: Event) -> Decision | None:
 
 
 def _lower(event: Event, level: str) -> None:
-    event.level = level
+    event.level = level  # type: ignore[assignment]
     gone = ("responseObject",) if level == "Request" else ("responseObject", "requestObject")
     for name in gone:
         body = bytes(getattr(event, name))

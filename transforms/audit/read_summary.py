@@ -103,23 +103,25 @@ class ReadSummary(msgspec.Struct, array_like=True):
     def encoded(self, length: int) -> bytes:
         """The row as a record of `schemas/read_summary.avsc`; `length` of the window in microseconds."""
         *texts, code = self.key
-        return b"".join((
-            avro.string(self.cluster),
-            avro.long(self.window),
-            avro.long(self.window + length),
-            avro.FALSE,
-            *map(avro.nullable, texts),
-            avro.NULL if code is None else avro.SOME + avro.long(code),
-            avro.long(self.count),
-            avro.long(self.merged),
-            avro.long(self.size),
-            avro.long(self.first),
-            avro.long(self.last),
-            self.names.encoded(),
-            self.addresses.encoded(),
-            self.audit_ids.encoded(),
-            avro.SOME + self.exemplar if self.exemplar else avro.NULL,
-        ))
+        return b"".join(
+            (
+                avro.string(self.cluster),
+                avro.long(self.window),
+                avro.long(self.window + length),
+                avro.FALSE,
+                *map(avro.nullable, texts),
+                avro.NULL if code is None else avro.SOME + avro.long(code),
+                avro.long(self.count),
+                avro.long(self.merged),
+                avro.long(self.size),
+                avro.long(self.first),
+                avro.long(self.last),
+                self.names.encoded(),
+                self.addresses.encoded(),
+                self.audit_ids.encoded(),
+                avro.SOME + self.exemplar if self.exemplar else avro.NULL,
+            )
+        )
 
 
 def key_hash(cluster: str, key: Key) -> bytes:

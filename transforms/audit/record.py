@@ -13,7 +13,16 @@ import msgspec
 from msgspec import UNSET
 
 from transforms.audit import avro
-from transforms.audit.parts import NO_OBJECT, annotations_part, caller_part, head_part, json_part, reference_part, status_part, text_part, time_part
+from transforms.audit.parts import (
+    NO_OBJECT,
+    annotations_part,
+    caller_part,
+    head_part,
+    json_part,
+    reference_part,
+    status_part,
+    time_part,
+)
 
 if TYPE_CHECKING:
     from transforms.audit.avro_blocks import SortKey
@@ -51,20 +60,22 @@ def content_and_key(event: Event, reached: bytes, plain: bool) -> tuple[bytes, S
         tail = avro.mapping((pointer, avro.data(value)) for pointer, value in unknown.items())
     audit_id, uri = event.auditID, event.requestURI
     request, response = event.requestObject, event.responseObject
-    return b"".join((
-        head,
-        avro.NULL if audit_id is UNSET else avro.some_data(audit_id.encode()),  # type: ignore[union-attr]
-        avro.NULL if uri is UNSET else avro.some_data(uri.encode()),  # type: ignore[union-attr]
-        caller,
-        reference,
-        status,
-        json_part(bytes(request)) if request else avro.NULL,
-        json_part(bytes(response)) if response else avro.NULL,
-        received,
-        reached,
-        annotations,
-        tail,
-    )), key
+    return b"".join(
+        (
+            head,
+            avro.NULL if audit_id is UNSET else avro.some_data(audit_id.encode()),
+            avro.NULL if uri is UNSET else avro.some_data(uri.encode()),
+            caller,
+            reference,
+            status,
+            json_part(bytes(request)) if request else avro.NULL,
+            json_part(bytes(response)) if response else avro.NULL,
+            received,
+            reached,
+            annotations,
+            tail,
+        )
+    ), key
 
 
 _clusters: dict[str, bytes] = {}
@@ -141,22 +152,36 @@ def encode_event(event: Event, cluster: str, uri: bytes) -> tuple[bytes, SortKey
         stages = _ONE + _stage_name(event.stage) + reached + b"\0"
     name = cluster_part(cluster)
     bare = event.rule is None and event.reductions is None and event.flags is None
-    return b"".join((
-        body,
-        name,
-        blake2b(name + body, digest_size=16).digest(),
-        uri,
-        avro.NULL,
-        avro.long(event.offset),  # type: ignore[arg-type]
-        avro.long(event.item),  # type: ignore[arg-type]
-        stages,
-        _PLAIN_TAIL if bare else _tail(event.rule, event.reductions, event.flags),
-    )), key
+    return b"".join(
+        (
+            body,
+            name,
+            blake2b(name + body, digest_size=16).digest(),
+            uri,
+            avro.NULL,
+            avro.long(event.offset),  # type: ignore[arg-type]
+            avro.long(event.item),  # type: ignore[arg-type]
+            stages,
+            _PLAIN_TAIL if bare else _tail(event.rule, event.reductions, event.flags),
+        )
+    ), key
 
 
 def encode_loose(event: LooseEvent, merged: list[LooseEvent]) -> bytes:
     """The record of an event whose content is encoded already."""
-    stages = [(stage.stage, stage.moment, avro.NULL if stage.moment is None else avro.SOME + avro.long(stage.moment)) for stage in (event, *merged)]
+    stages = [
+        (stage.stage, stage.moment, avro.NULL if stage.moment is None else avro.SOME + avro.long(stage.moment))
+        for stage in (event, *merged)
+    ]
     name = cluster_part(event.cluster)
     source = source_part(event.uri, event.offset, event.item)
-    return b"".join((event.content, name, digest(event.cluster, event.content), source, _stages(stages), _tail(event.rule, event.reductions, event.flags)))
+    return b"".join(
+        (
+            event.content,
+            name,
+            digest(event.cluster, event.content),
+            source,
+            _stages(stages),
+            _tail(event.rule, event.reductions, event.flags),
+        )
+    )

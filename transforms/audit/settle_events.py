@@ -10,12 +10,12 @@ from transforms.audit import avro
 from transforms.audit.account import Account, sum_accounts
 from transforms.audit.aggregate_reads import Reads, addresses
 from transforms.audit.audit_ids import hash_groups
-from transforms.audit.block import DEFAULT_CLUSTER, DeadLetter, EventBlock, Split
 from transforms.audit.avro_blocks import AvroBlock, BlockBuilder
-from transforms.audit.merge_stages import ends_alone
-from transforms.audit.read_summary import ReadSummary
+from transforms.audit.block import DEFAULT_CLUSTER, DeadLetter, EventBlock, Split
 from transforms.audit.guards import FOLDABLE_VERBS
+from transforms.audit.merge_stages import ends_alone
 from transforms.audit.parts import NO_OBJECT, time_part
+from transforms.audit.read_summary import ReadSummary
 from transforms.audit.record import content_and_key, encode_event, source_part
 from transforms.audit.resolve_copies import LooseEvent
 from transforms.audit.settings import HOUR, ODD_AFTER, ODD_BEFORE, UNKNOWN_HOUR
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transforms.audit.settings import Compiled
 
 ROWS_LIMIT = 20_000
+EXEMPLAR_BYTES = 64 << 20
 LOOSE: Final = "loose"
 
 
@@ -145,7 +146,7 @@ class EventSettler:
 
     def _take(self, *, last: bool) -> Unit | None:
         blocks = self._builder.rest() if last else self._builder.full()
-        many = len(self._reads) > ROWS_LIMIT or len(self._loose) > ROWS_LIMIT
+        many = len(self._reads) > ROWS_LIMIT or len(self._loose) > ROWS_LIMIT or self._reads.held > EXEMPLAR_BYTES
         if not (last or blocks or many):
             return None
         reads = self._reads.flush(self._split.file, self._record) if last or many else {}
