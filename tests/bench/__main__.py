@@ -1,4 +1,3 @@
-
 """Measure the whole run on one core, each step's kernel, and the floor beside them, on the same files in the same minutes.
 
 python -m tests.bench [--data DIR] [--repeat_to 1GB] [--kernel_bytes 128MB] [--json]

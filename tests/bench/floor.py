@@ -1,4 +1,3 @@
-
 """The floor: the simplest honest script, `orjson.loads` and `dumps` of every line and nothing else."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-
 """Each step's kernel, alone on its clock: one pass over the blocks, step after step, without Beam."""
 
 from __future__ import annotations
