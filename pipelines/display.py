@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from transforms.audit.account import total
 from transforms.progress import progress_of
 
 if TYPE_CHECKING:
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 
     from pipelines.plan import Plan
     from transforms.close_accounts import Manifest
+
+
+SAVINGS: Final = {
+    "merged": "merged stages",
+    "folded": "folded reads",
+    "duplicate": "duplicates",
+    "dropped": "the policy",
+    "managedFields": "managedFields of kept events",
+    "redaction": "redaction of kept events",
+}
 
 
 class Ticker:
@@ -68,23 +79,28 @@ def report(summary: dict[str, Any], manifest: Manifest, planned: Plan, output: s
     saved = 100 * (1 - summary["bytesOut"] / summary["bytesIn"]) if summary["bytesIn"] else 0.0
     sizes = f"{size_text(summary['bytesIn'])} read -> {size_text(summary['bytesOut'])} written ({saved:.1f} % less)"
     say(f"{events:,} events, {sizes}, {summary['seconds']:.1f} s")
+    weights = total(manifest.accounts).sizes
     rows = [
-        ("kept", summary["kept"], "written whole to events/"),
-        ("merged", summary["merged"], "earlier stages, in their final event's record"),
-        ("folded", summary["folded"], "reads, counted in reads/"),
-        ("duplicate", summary["duplicate"], "the same again"),
-        ("dropped by rule", sum(summary["droppedByRule"].values()), "level None in the policy"),
-        ("dropped by stage", summary["droppedByStage"], "omitStages in the policy"),
-        ("dead letters", sum(summary["deadLettered"].values()), ", ".join(sorted(summary["deadLettered"])) or "unreadable"),
+        ("kept", summary["kept"], weights.get("kept"), "written whole to events/"),
+        ("merged", summary["merged"], weights.get("merged"), "earlier stages, in their final event's record"),
+        ("folded", summary["folded"], weights.get("folded"), "reads, counted in reads/"),
+        ("duplicate", summary["duplicate"], weights.get("duplicate"), "the same again"),
+        ("dropped by rule", sum(summary["droppedByRule"].values()), None, "level None in the policy"),
+        ("dropped by stage", summary["droppedByStage"], None, "omitStages in the policy"),
+        ("dead letters", sum(summary["deadLettered"].values()), None, ", ".join(sorted(summary["deadLettered"])) or "unreadable"),
     ]
-    for outcome, count, meaning in rows:
+    for outcome, count, size, meaning in rows:
         if count or outcome in ("kept", "merged", "folded", "duplicate"):
-            say(f"  {outcome:<17}{count:>12,}  {100 * count / events if events else 0:5.1f} %  {meaning}")
-    accounted = sum(count for _, count, _ in rows)
+            share = 100 * count / events if events else 0
+            say(f"  {outcome:<17}{count:>12,}  {share:5.1f} %  {size_text(size) if size else '':>9}  {meaning}")
+    accounted = sum(count for _, count, *_ in rows)
     closed = "= events: the accounts are closed" if accounted == events else "!= events: THE ACCOUNTS ARE NOT CLOSED"
     say(f"  {'sum':<17}{accounted:>12,}  {closed}")
     if summary["droppedByRule"].get("none"):
         say(f"  note: {summary['droppedByRule']['none']:,} events matched no rule of the policy and were dropped, as kube-apiserver would")
+    savings = [(weights.get(what, 0), name) for what, name in SAVINGS.items() if weights.get(what)]
+    if savings:
+        say("biggest savings: " + ", ".join(f"{name} {size_text(size)}" for size, name in sorted(savings, reverse=True)[:4]))
     if planned.held:
         say(f"  skipped: {size_text(planned.held)} that the output holds already")
     by_kind: dict[str, int] = {}

@@ -34,6 +34,7 @@ class Account(msgspec.Struct, array_like=True):
     dropped_by_stage: int = 0
     dead_lettered: dict[str, int] = {}
     mac: bytes = b""
+    sizes: dict[str, int] = {}  # bytes of JSON by outcome, and by what was cut from kept events; for the report, not the ledger
 
     def add(self, other: Account) -> None:
         """Add the counts of another partial account of the same range."""
@@ -46,7 +47,12 @@ class Account(msgspec.Struct, array_like=True):
         self.duplicate += other.duplicate
         self.dropped_by_stage += other.dropped_by_stage
         self.mac = self.mac or other.mac
-        for mine, theirs in ((self.dropped_by_rule, other.dropped_by_rule), (self.dead_lettered, other.dead_lettered)):
+        counts = (
+            (self.dropped_by_rule, other.dropped_by_rule),
+            (self.dead_lettered, other.dead_lettered),
+            (self.sizes, other.sizes),
+        )
+        for mine, theirs in counts:
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count
 
@@ -54,6 +60,10 @@ class Account(msgspec.Struct, array_like=True):
         """Count one event that a rule of level None dropped; None: no rule matched it."""
         name = NO_RULE if rule is None else str(rule)
         self.dropped_by_rule[name] = self.dropped_by_rule.get(name, 0) + 1
+
+    def weigh(self, what: str, size: int) -> None:
+        """Add bytes of JSON to what had an outcome, or was cut."""
+        self.sizes[what] = self.sizes.get(what, 0) + size
 
     def dead_letter(self, code: str) -> None:
         """Count one event that could not be read."""

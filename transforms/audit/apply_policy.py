@@ -33,6 +33,7 @@ def apply_policy(policy: Policy | None, block: EventBlock, trace: Callable[[Any,
             left.append(event)
             continue
         account: Account = event.account  # type: ignore[assignment]
+        account.weigh("dropped", event.size)  # type: ignore[arg-type]
         if drops == "rule":
             account.drop_by_rule(decision.rule)
         else:
@@ -47,6 +48,7 @@ def copied(block: EventBlock) -> EventBlock:
     account = copy(block.account)
     account.dropped_by_rule = dict(account.dropped_by_rule)
     account.dead_lettered = dict(account.dead_lettered)
+    account.sizes = dict(account.sizes)
     events = [copy(event) for event in block.events]
     for event in events:
         event.account = account  # type: ignore[assignment]

@@ -23,7 +23,7 @@ from transforms.audit.settings import HOUR, ODD_AFTER, ODD_BEFORE, UNKNOWN_HOUR
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transforms.audit.event import Event
+    from transforms.audit.event import Event, Reduction
     from transforms.audit.settings import Compiled
 
 ROWS_LIMIT = 20_000
@@ -82,6 +82,7 @@ class EventSettler:
         classify, fold, settings = self._compiled.read_guard.classify, self._compiled.settings.fold, self._compiled.settings
         add, trace, fixed, uri = self._builder.add, self._trace, self._split.cluster, self._uri
         earliest, latest = ODD_BEFORE, settings.started + ODD_AFTER
+        kept = folded = before = 0
         for event in events:
             moment = time_part(event.stageTimestamp)[0]
             if moment is not None and not earliest <= moment <= latest:
@@ -92,6 +93,7 @@ class EventSettler:
             if merged is not None:
                 for stage in merged:
                     stage.account.merged += 1
+                    before += stage.size
                     if trace:
                         trace(stage, "merged", None)
             account: Account = event.account  # type: ignore[assignment]
@@ -101,14 +103,21 @@ class EventSettler:
             if read is not None and why is None and fold:
                 self._reads.add(event, read, name, cluster)
                 account.folded += 1
+                folded += event.size  # type: ignore[operator]
                 if trace:
                     trace(event, "folded", None)
                 continue
             record, key = encode_event(event, cluster, uri)
             add("events", UNKNOWN_HOUR if moment is None else moment - moment % HOUR, key, record)
             account.kept += 1
+            kept += event.size  # type: ignore[operator]
+            if event.reductions is not None:
+                weigh_cuts(account, event.reductions)
             if trace:
                 trace(event, "kept", why)
+        if events:
+            for outcome, size in (("kept", kept), ("folded", folded), ("merged", before)):
+                account.weigh(outcome, size)
 
     def _loosen(self, event: Event, request: bytes, items: list[bytes]) -> LooseEvent:
         moment, reached, plain = time_part(event.stageTimestamp)
@@ -156,6 +165,12 @@ class EventSettler:
 
     def _record(self, event: Event, cluster: str) -> bytes:
         return encode_event(event, cluster, self._uri)[0]
+
+
+def weigh_cuts(account: Account, reductions: list[Reduction]) -> None:
+    """Add what was cut from a kept event to the account's sizes: managedFields, and everything else as redaction."""
+    for kind, _, _, size in reductions:
+        account.weigh("managedFields" if kind == "managedFields" else "redaction", size)
 
 
 def encode_dead_letter(letter: DeadLetter, uri: bytes) -> bytes:

@@ -10,7 +10,7 @@ from transforms.audit.read_summary import ReadSummary, merge_rows
 from transforms.audit.record import encode_loose
 from transforms.audit.resolve_copies import LooseEvent, resolve_copies
 from transforms.audit.settings import hour_of
-from transforms.audit.settle_events import Unit
+from transforms.audit.settle_events import Unit, weigh_cuts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,6 +38,9 @@ def settle_loose(
             at = (event.file, event.start)
             account = accounts.get(at) or accounts.setdefault(at, Account(*at))
             setattr(account, outcome, getattr(account, outcome) + 1)
+            account.weigh(outcome, event.size)
+            if outcome == "kept" and event.reductions:
+                weigh_cuts(account, event.reductions)
             if outcome == "kept":
                 builder.add("events", hour_of(compiled.believable(event.moment)), event.key, encode_loose(event, resolved.merged))
             elif outcome == "folded":
