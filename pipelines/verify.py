@@ -182,8 +182,10 @@ def _key(known: argparse.Namespace, problems: list[str]) -> bytes | None:
     """The key that the user gives, else the output's own; checked against the ledger's."""
     key = options.key_of(known, problems)
     own = storage.join(known.output, STATE, "key")
-    if key is None and not problems and storage.exists(own):
-        key = storage.read(own)
+    above = storage.join(known.output.rstrip("/").rpartition("/")[0] or ".", STATE, "key")  # a consumer's is its parent's
+    for path in (own, above):
+        if key is None and not problems and storage.exists(path):
+            key = storage.read(path)
     if key is None and not problems and known.input:
         problems.append(f"{own}: not there; --input needs the ledger's key, as --key_file or AUDIT_KEY")
     return key
