@@ -234,3 +234,10 @@ NDJSON = A + b"\n" + B + b"\n"
 )
 def test_a_document_is_told_from_lines(head: bytes, whole: bool, expected: bool) -> None:
     assert looks_like_document(head, whole) is expected
+
+
+def test_broken_first_lines_make_no_document_of_a_log():
+    event = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"a","stage":"ResponseComplete"}\n'
+    assert not looks_like_document(event[:40] + b"\n" + event[:60] + b"\n" + event * 3, whole=True)
+    assert not looks_like_document(b'{"kind":"EventList","items":[' + event[:60] + b"\n" + event * 3, whole=True)
+    assert looks_like_document(b'{"kind":"EventList","items":[\n' + event[:-1] + b",\n" + event + b"]}\n", whole=True)

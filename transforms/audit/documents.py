@@ -365,6 +365,21 @@ def looks_like_document(first_bytes: bytes, whole: bool) -> bool:
     return False
 
 
+_FOLLOWING: Final = 50  # lines
+_SHORTEST: Final = 40  # bytes of an event
+
+
+def _is_record(line: bytes) -> bool:
+    """Whether a line is an object by itself, from its first column on."""
+    if not line.startswith(b'{"') or len(line) < _SHORTEST:
+        return False
+    try:
+        _reads(line)
+    except _unreadable:
+        return False
+    return True
+
+
 def _opens(line: bytes, *, in_context: bool) -> bool:
     cutter = DocumentCutter(in_context=in_context)
     return bool(cutter.feed(line)) or cutter.in_list
@@ -374,6 +389,10 @@ def _goes_on(line: bytes, rest: bytes) -> bool:
     """Whether a first line that is no JSON is the beginning of a document, rather than a broken record before others."""
     cutter = DocumentCutter()
     items = cutter.feed(line + b"\n")
+    # In a list that has an item a line all but the last end in a comma, and an object spread over lines has none to itself.
+    whole = sum(_is_record(following) for following in rest.split(b"\n")[:_FOLLOWING])
+    if whole > cutter.in_list:
+        return False
     if cutter.in_list:
         return True
     if any(item.code for item in items) or not cutter.in_document:
