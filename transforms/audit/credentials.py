@@ -88,7 +88,7 @@ def mask(value: str) -> str:
 
 _VALUE: Final = (
     r"\\*\"(?:<redacted: \d+ bytes>|[^\"\\\n]|\\[^\"\n]|\\\"(?=[^\\\"]*\\\"))*\\*\"?|'[^'\n]*'?|\[redacted\]|"
-    r"(?:(?![,;&\n\r\"'\\]|\s+[\-\w.]+\s*[=:]|\s--?\w|\s*[\]}\)]).)+"
+    r"(?:(?![,;&\n\r\"'\\\]}\)]|(?<!\s)\s+(?:[\-\w.]+\s*[=:]|[\]}\)])|\s--?\w).)+"
 )
 _TEXT: Final = re.compile(rf"((?:{_ENDS}){_ENDING}\\*[\"'`]?\]?\s*(?:=>|:=|==?|:)\s*)({_VALUE})", re.IGNORECASE)
 _SAID: Final = re.compile(
@@ -96,9 +96,12 @@ _SAID: Final = re.compile(
     r"(?:is\s+|was\s+|of\s+\S+\s+)?)(?=\S*\d)([^\s\"'<]{5,})",
     re.IGNORECASE,
 )
-_OPTION: Final = re.compile(rf"((?<![\w])--?[\w.\-]*(?:{_ENDS})\s+)(\"[^\"]*\"|'[^']*'|[^\s\"'<\-][^\s]*)", re.IGNORECASE)
+# From the start of a word, so that a row of dashes is read once.
+_OPTION: Final = re.compile(
+    rf"((?<![\w.\-])(?=[\w.\-]*?(?<!\w)-)[\w.\-]*(?:{_ENDS})\s+)(\"[^\"]*\"|'[^']*'|[^\s\"'<\-][^\s]*)", re.IGNORECASE
+)
 _NAMED: Final = re.compile(
-    rf"(\\*[\"']?name\\*[\"']?\s*[:=]\s*\\*[\"']?[\w.\-]*(?:{_ENDS}){_ENDING}\\*[\"']?[\s,;+\-]*\\*[\"']?value\\*[\"']?\s*[:=]\s*)"
+    rf"(name\\*[\"']?\s*[:=]\s*\\*[\"']?[\w.\-]*(?:{_ENDS}){_ENDING}\\*(?!\\)[\"']?[\s,;+\-]*\\*[\"']?value\\*[\"']?\s*[:=]\s*)"
     r"(\\*\"(?:<redacted: \d+ bytes>|[^\"\\\n])*\\*\"|'[^'\n]*'|<redacted: \d+ bytes>|[^\s,;\]\}]+)",
     re.IGNORECASE,
 )
@@ -107,17 +110,23 @@ _HEADER: Final = re.compile(
     re.IGNORECASE,
 )
 _PEM: Final = re.compile(
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z0-9 ]*-----|\Z)|PuTTY-User-Key-File.*\Z", re.DOTALL
+    r"-----BEGIN (?=[A-Z0-9 ]*PRIVATE KEY)[A-Z0-9 ]*-----.*?(?:-----END [A-Z0-9 ]*-----|\Z)|PuTTY-User-Key-File.*\Z", re.DOTALL
 )
-_URL: Final = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.\-]*://)"
+_NO_URL: Final = re.compile(r"[\s\"'<>\\]")
+_LOGIN: Final = re.compile(
+    r"(://)"
     r"(?:([^\s/?#:@\"'<>\\]*):(?!\d{1,5}(?:[/?#\s]|\Z))((?!<redacted)[^\s/\"'<>\\]+|[^\s\"'<>\\@]+)|([^\s/?#:@\"'<>\\]{12,}))@"
 )
 _CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-u|--user|--proxy-user)[ =]?)([^\s:\"'<]+:[^\s\"'<]+)")
-_DATABASE: Final = re.compile(r"(\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass)\b[^|;&\n]*?\s-p)([^\s<]{3,})")
+_CLIENT: Final = re.compile(r"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass)\b")
+_COMMAND_END: Final = re.compile(r"[|;&\n]")
+_PASSWORD: Final = re.compile(r"(\s-p)([^\s<]{3,})")
+# A JSON Web Token (RFC 7519); without the second part a word that only begins like one, read once for all that begin within.
+_JWT: Final = re.compile(
+    r"\beyJ[A-Za-z0-9_\-]{6,}(\.[A-Za-z0-9_\-]*\.?[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*){0,3})?"
+)
 _SHAPES: Final = re.compile(
-    r"\beyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]*\.?[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*){0,3}"  # JSON Web Token (RFC 7519)
-    r"|\b(?:AKIA|ASIA|AGPA|AROA|AIDA|ABIA|ACCA)[A-Z0-9]{16}\b"  # AWS access key
+    r"\b(?:AKIA|ASIA|AGPA|AROA|AIDA|ABIA|ACCA)[A-Z0-9]{16}\b"  # AWS access key
     r"|\bAIza[A-Za-z0-9_\-]{30,}|\bya29\.[A-Za-z0-9_\-]{10,}|\bGOCSPX-[A-Za-z0-9_\-]{10,}"  # Google
     r"|\bgh[pousr]_[A-Za-z0-9]{16,}|\bgithub_pat_[A-Za-z0-9_]{16,}|\bgl(?:pat|dt|rt|cbt|ptt|ft|soat)-[A-Za-z0-9_\-]{16,}"  # GitHub, GitLab
     r"|\bxox[abeoprs]-[A-Za-z0-9\-]{10,}|\bxapp-[A-Za-z0-9\-]{10,}|https://hooks\.slack\.com/services/[A-Za-z0-9/]+"  # Slack
@@ -131,11 +140,12 @@ _LINE: Final = re.compile(
     rf"^([ \t]*(?:export[ \t]+|set[ \t]+|-[ \t]+)*[\"']?[\w.\-/]*(?:{_ENDS}){_ENDING}[\"']?[ \t]*[:=][ \t]*)(\S.*)$",
     re.IGNORECASE | re.MULTILINE,
 )
+_VAULT: Final = re.compile(r"s\.[A-Za-z0-9]{24}")
 # Without one of these a pattern cannot match: finding a substring costs a hundredth of trying a pattern at every letter.
 _PREFIXES: Final = (
-    "eyJ AKIA ASIA AGPA AROA AIDA ABIA ACCA AIza ya29. GOCSPX- ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ "
+    "AKIA ASIA AGPA AROA AIDA ABIA ACCA AIza ya29. GOCSPX- ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ "
     "glpat- gldt- glrt- glcbt- glptt- glft- glsoat- xox xapp- hooks.slack k_live_ k_test_ whsec_ "
-    "sk- hvs. hvb. hvr. s. SG. npm_ pypi- dop_v1_ dckr_pat_ AGE-SECRET EAAC sha256~"
+    "sk- hvs. hvb. hvr. SG. npm_ pypi- dop_v1_ dckr_pat_ AGE-SECRET EAAC sha256~"
 ).split()
 _HINTS: Final = (
     "pass secret token key cred pwd pw jwt bearer basic assert sig sas pin otp mnemonic salt dsn conn docker cookie auth psw".split()
@@ -147,9 +157,9 @@ def scrub_text(text: str) -> str:
     if "-----BEGIN" in text or "PuTTY" in text:
         text = _PEM.sub(_whole, text)
     if "://" in text and "@" in text:
-        text = _URL.sub(_login, text)
-    if len(text) >= 14 and any(prefix in text for prefix in _PREFIXES):
-        text = _SHAPES.sub(_whole, text)
+        text = _logins(text)
+    if len(text) >= 14:
+        text = _shapes(text)
     low = text.lower()
     if any(hint in low for hint in _HINTS):
         if "name" in low and "value" in low:
@@ -160,8 +170,67 @@ def scrub_text(text: str) -> str:
     if "-u" in text:
         text = _CURL.sub(_second, text)
     if " -p" in text:
-        text = _DATABASE.sub(_second, text)
+        text = _passwords(text)
     return text
+
+
+def _logins(text: str) -> str:
+    """Logins in URLs: from each `://` to the last `@` before what ends a URL, so that no part is read for every `://` in it."""
+    out, done, at = [], 0, text.find("://")
+    while at >= 0:
+        closed = _NO_URL.search(text, at)
+        end = closed.start() if closed else len(text)
+        last = text.rfind("@", at, end) + 1
+        if last:
+            out += [text[done:at], _LOGIN.sub(_login, text[at:last])]
+            done = last
+        at = text.find("://", end)
+    return "".join(out) + text[done:] if out else text
+
+
+def _shapes(text: str) -> str:
+    """Tokens and keys that their first letters give away; the leftmost first."""
+    jwt = _next_jwt(text, 0) if "eyJ" in text else None
+    other = _SHAPES.search(text) if _may_hold_shape(text) else None
+    out, done = [], 0
+    while jwt or other:
+        found = jwt if jwt and (not other or jwt.start() <= other.start()) else other
+        assert found is not None
+        out += [text[done : found.start()], mask(found[0])]
+        done = found.end()
+        if jwt and jwt.start() < done:
+            jwt = _next_jwt(text, done)
+        if other and other.start() < done:
+            other = _SHAPES.search(text, done)
+    return "".join(out) + text[done:] if out else text
+
+
+def _next_jwt(text: str, start: int) -> re.Match[str] | None:
+    found = _JWT.search(text, start)
+    while found and found[1] is None:
+        found = _JWT.search(text, found.end())
+    return found
+
+
+def _may_hold_shape(text: str) -> bool:
+    return any(map(text.__contains__, _PREFIXES)) or ("s." in text and _VAULT.search(text) is not None)
+
+
+def _passwords(text: str) -> str:
+    """The password after `-p` of a database's client, within one command of a shell."""
+    out, done = [], 0
+    client, password = _CLIENT.search(text), _PASSWORD.search(text)
+    while client and password:
+        if password.start() < client.end():
+            password = _PASSWORD.search(text, client.end())
+            continue
+        closed = _COMMAND_END.search(text, client.end())
+        end = closed.start() if closed else len(text)
+        if password.start() <= end:
+            out += [text[done : password.start()], _second(password)]
+            done = end = password.end()
+        client = _CLIENT.search(text, end)
+    return "".join(out) + text[done:] if out else text
 
 
 # What validation says of a field (apimachinery `field.Error`), not what the field holds.

@@ -61,10 +61,10 @@ def load(text: bytes | str) -> Any:
 
 dump: Final[Callable[[Any], bytes]] = msgspec.json.encode
 
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/\-_\s]{8,}={0,2}\s*")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/\-_\s]{8,}(?:={1,2}\s*)?")
 _BASE64_WORD: Final = re.compile(r"[A-Za-z0-9+/_\-]{24,}={0,2}")
 _HEX: Final = re.compile(r"(?:0x)?(?:[0-9A-Fa-f]{2}){8,}")
-_ESCAPE: Final = re.compile(r"\\+u([0-9A-Fa-f]{4})|\\+x([0-9A-Fa-f]{2})")
+_ESCAPE: Final = re.compile(r"(?<!\\)\\+(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2}))")
 _PERCENT: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _KIND_SECRET: Final = re.compile(r"kind\\*[\"']?\s*[:=]\s*\\*[\"']?Secret(?:List)?\b", re.IGNORECASE)
 _SECRET_DATA: Final = re.compile(r"\bdata\\*[\"']?\s*[:=]|string_?data", re.IGNORECASE)

@@ -222,8 +222,8 @@ def masked_bytes(before: bytes, after: bytes) -> tuple[int, int]:
 
 def _optional(low: bytes, at: int) -> bool:
     """Whether the string that ends at a name is an option (`"--token","x"`), or a name that comes after its value."""
-    start = low.rfind(b'"', 0, at)
-    if low[start + 1 : start + 2] == b"-":
+    start = low.rfind(b'"', max(0, at - 4096), at)
+    if start < 0 or low[start + 1 : start + 2] == b"-":
         return True
     if low[max(0, start - 7) : start] not in (b'"name":', b'{"key":') and not low[max(0, start - 8) : start].rstrip(b" \\").endswith(
         (b'name":', b'name\\":')

@@ -19,8 +19,8 @@ _OBJECT: Final = re.compile(
 _QUOTED: Final = re.compile(
     r"((?:Invalid|Unsupported|Duplicate|Not supported|Too long|Required|Too many)\s?(?:value)?: )(\"(?:[^\"\\]|\\.)*\"|[^\s\",:]+)"
 )
-_HEX: Final = re.compile(r"\((?:0x)?[0-9a-fA-F]{4,}[0-9a-fA-F .]*\)")
-_EXTRA: Final = re.compile(r"(userextras(?:[./][^\s\"]*)? )(\"(?:[^\"\\]|\\.)*\")")
+_HEX: Final = re.compile(r"\((?:0x)?[0-9a-fA-F]{4}[0-9a-fA-F .]*\)")
+_EXTRA: Final = re.compile(r"(userextras(?:[./][^\s\"]*)?)(?: (\"(?:[^\"\\]|\\.)*\"))?")
 _GO_MAP: Final = re.compile(r"map\[.*", re.DOTALL)
 # What a webhook or an admission policy says is free text, and may quote any value of the object in a word of its own.
 _DENIED: Final = re.compile(r"denied (?:the )?request: ")
@@ -56,7 +56,7 @@ def _unquoted(text: str, search: Search) -> str:
         first, _, rest = text.partition("\n")
         text = f"{first} {search.masked('message', rest)}"
     text = _QUOTED.sub(lambda part: part[1] + _mask(part[2], search), text)
-    text = _EXTRA.sub(lambda part: part[1] + _mask(part[2], search), text)
+    text = _EXTRA.sub(lambda part: f"{part[1]} {_mask(part[2], search)}" if part[2] else part[0], text)
     text = _HEX.sub(lambda part: f"({search.masked('message', part[0])})", text)
     found = _DENIED.search(text)
     if found:
