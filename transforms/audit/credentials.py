@@ -122,9 +122,7 @@ _CLIENT: Final = re.compile(r"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass)\b
 _COMMAND_END: Final = re.compile(r"[|;&\n]")
 _PASSWORD: Final = re.compile(r"(\s-p)([^\s<]{3,})")
 # A JSON Web Token (RFC 7519); without the second part a word that only begins like one, read once for all that begin within.
-_JWT: Final = re.compile(
-    r"\beyJ[A-Za-z0-9_\-]{6,}(\.[A-Za-z0-9_\-]*\.?[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*){0,3})?"
-)
+_JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_\-]{6,}(\.[A-Za-z0-9_\-]*\.?[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*){0,3})?")
 _SHAPES: Final = re.compile(
     r"\b(?:AKIA|ASIA|AGPA|AROA|AIDA|ABIA|ACCA)[A-Z0-9]{16}\b"  # AWS access key
     r"|\bAIza[A-Za-z0-9_\-]{30,}|\bya29\.[A-Za-z0-9_\-]{10,}|\bGOCSPX-[A-Za-z0-9_\-]{10,}"  # Google
