@@ -159,7 +159,7 @@ def scrub_text(text: str) -> str:
     if len(text) >= 14:
         text = _shapes(text)
     low = text.lower()
-    if any(hint in low for hint in _HINTS):
+    if True in map(low.__contains__, _HINTS):
         if "name" in low and "value" in low:
             text = _NAMED.sub(_second, text)
         if "\n" in text:
@@ -191,9 +191,7 @@ def _shapes(text: str) -> str:
     jwt = _next_jwt(text, 0) if "eyJ" in text else None
     other = _SHAPES.search(text) if _may_hold_shape(text) else None
     out, done = [], 0
-    while jwt or other:
-        found = jwt if jwt and (not other or jwt.start() <= other.start()) else other
-        assert found is not None
+    while found := jwt if jwt and (not other or jwt.start() <= other.start()) else other:
         out += [text[done : found.start()], mask(found[0])]
         done = found.end()
         if jwt and jwt.start() < done:
@@ -211,7 +209,7 @@ def _next_jwt(text: str, start: int) -> re.Match[str] | None:
 
 
 def _may_hold_shape(text: str) -> bool:
-    return any(map(text.__contains__, _PREFIXES)) or ("s." in text and _VAULT.search(text) is not None)
+    return True in map(text.__contains__, _PREFIXES) or ("s." in text and _VAULT.search(text) is not None)
 
 
 def _passwords(text: str) -> str:
@@ -240,9 +238,11 @@ _LONG: Final = 2000
 
 
 def _assignments(text: str) -> str:
-    text = _TEXT.sub(_assigned, text)
+    if ":" in text or "=" in text:
+        text = _TEXT.sub(_assigned, text)
     text = _HEADER.sub(_header, text)
-    text = _OPTION.sub(_second, text)
+    if "-" in text:
+        text = _OPTION.sub(_second, text)
     return _SAID.sub(_second, text)
 
 
@@ -250,7 +250,7 @@ def _assignments_of_line(line: str) -> str:
     if len(line) < 6 or not (":" in line or "=" in line or " " in line):
         return line
     low = line.lower()
-    return _assignments(line) if any(hint in low for hint in _HINTS) else line
+    return _assignments(line) if True in map(low.__contains__, _HINTS) else line
 
 
 def _by_line(text: str) -> str:

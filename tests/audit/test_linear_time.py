@@ -1,0 +1,112 @@
+"""No text stalls a run: what is read of a hostile value grows with its length and not with the square of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from transforms.audit.credentials import benign_value, scrub_text, sensitive_key
+from transforms.audit.embedded import UNREADABLE, Search
+from transforms.audit.event import Event
+from transforms.audit.needles import examine
+from transforms.audit.redaction import Redactor
+from transforms.audit.request_uri import redact_uri
+from transforms.audit.sensitivity import address
+from transforms.audit.status_message import redact_message, redact_opaque
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Five times what the dearest of these texts costs; a quadratic pattern costs far more than this at this length.
+SECONDS_PER_BYTE: Final = 20e-6
+SIZE: Final = 60_000
+
+# What comes before, what is repeated, and what comes after, so that a pattern that ends in it is tried to the end and fails.
+HOSTILE: Final = (
+    ("", "a", "!"),
+    ("://@ ", "a.", ""),
+    ("", "a://b:", " @"),
+    ("", "://", "@"),
+    ("://", "a:b@", " "),
+    ("token=x", " ", "\x00"),
+    ("token:", " ", "}"),
+    ("token ", "-", ""),
+    ("token x", " -.", ""),
+    ("token ", "-a.", ""),
+    ("pass name=token", "\\", "!"),
+    ('secret: \\"', '\\"', ""),
+    ("value: token ", "name=", ""),
+    ("", "eyJaaaaaa-", ""),
+    ("", "eyJ", "."),
+    ("-----BEGIN ", "PRIVATE KEY", "!"),
+    ("", "-----BEGIN PRIVATE KEY", ""),
+    ("", " mysql -p", ""),
+    ("a", " ", "!"),
+    ("a", "\n", "!"),
+    ("key: |\n", " ", "\x00"),
+    ("", "\\", "u"),
+    ("", "\\u005c", ""),
+    ("", "%25", ""),
+    ("Invalid value: (", "0", "!"),
+    ("value (", "userextras/", ""),
+    ("", 'Invalid value: "\\"', ""),
+    ("", "token',", ""),
+    ("kind", " ", "secret"),
+    ("", "kind:", ""),
+    ("", "{", ""),
+    ("", "[", ""),
+    ("", '"', ""),
+    ("", "=", ""),
+    ("", "1", "!"),
+)
+
+
+def _uri(text: str) -> object:
+    uri = "/api/v1/namespaces/" + text
+    return redact_uri(uri, address(uri), Search(), "program")
+
+
+def _event(**parts: object) -> object:
+    event = Event(auditID="a", verb="update", requestURI="/api/v1/namespaces/n/configmaps/c")
+    for name, part in parts.items():
+        setattr(event, name, part if isinstance(part, str) else json.dumps(part).encode())
+    Redactor().redact(event)
+    return event
+
+
+READERS: Final[dict[str, Callable[[str], object]]] = {
+    "scrub_text": scrub_text,
+    "benign_value": benign_value,
+    "sensitive_key": sensitive_key,
+    "search": lambda text: Search().text(text),
+    "redact_message": lambda text: redact_message(text, Search()),
+    "redact_opaque": lambda text: redact_opaque(text, Search()),
+    "redact_uri": _uri,
+    "examine": lambda text: examine(text.encode()),
+    "config map": lambda text: _event(requestObject={"kind": "ConfigMap", "data": {"a": text}}),
+    "annotation": lambda text: _event(annotations={"example.com/a": text}),
+    "message": lambda text: _event(responseStatus={"code": 422, "message": text}),
+    "user agent": lambda text: _event(userAgent=text),
+}
+
+
+def _seconds(reader: Callable[[str], object], text: str) -> float:
+    started = time.process_time()
+    with contextlib.suppress(UNREADABLE):
+        reader(text)
+    return time.process_time() - started
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_no_hostile_text_is_read_more_than_a_bounded_number_of_times(name: str) -> None:
+    slow = {}
+    for before, again, after in HOSTILE:
+        text = before + again * (SIZE // len(again)) + after
+        spent = _seconds(READERS[name], text)
+        if spent > len(text) * SECONDS_PER_BYTE:
+            slow[before, again, after] = spent
+    assert slow == {}
