@@ -254,7 +254,13 @@ def _assignments_of_line(line: str) -> str:
 
 
 def _by_line(text: str) -> str:
-    return "\n".join(_LINE.sub(_assigned, line) if ":" in line or "=" in line else line for line in _block_scalars(text).split("\n"))
+    return "\n".join(map(_line, _block_scalars(text).split("\n")))
+
+
+def _line(line: str) -> str:
+    if (":" in line or "=" in line) and True in map(line.lower().__contains__, _HINTS):
+        return _LINE.sub(_assigned, line)
+    return line
 
 
 def _whole(found: re.Match[str]) -> str:
