@@ -30,7 +30,7 @@ ReferencePart = tuple[bytes, Unknown | None, tuple[str, str, str]]
 NO_OBJECT: Final = ("", "", "")
 P = TypeVar("P")
 
-_CACHE_LIMIT: Final = 20_000
+_CACHE_LIMIT: Final = 1_000  # a small table stays in the processor's caches; what repeats, repeats soon
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MICRO_DIGITS: Final = 6
@@ -160,21 +160,22 @@ def _reference_part(raw: bytes, pointer: str) -> ReferencePart:
         if found is None:
             return avro.NULL, {pointer: json_text(raw)}, NO_OBJECT
         ref, unknown = ObjectReference(**found[0]), found[1]
-    uid, version = ref.uid, ref.resourceVersion
+    resource, namespace, name, uid, group, version = ref.resource, ref.namespace, ref.name, ref.uid, ref.apiGroup, ref.resourceVersion
+    word = _words.get
     encoded = b"".join(
         (
             avro.SOME,
-            _word(ref.resource),
-            _word(ref.namespace),
-            text_part(ref.name),
+            word(resource) or _word(resource),
+            word(namespace) or _word(namespace),
+            avro.NULL if name is UNSET else avro.some_data(name.encode()),
             avro.NULL if uid is UNSET else avro.some_data(uid.encode()),
-            _word(ref.apiGroup),
-            _word(ref.apiVersion),
+            word(group) or _word(group),
+            word(ref.apiVersion) or _word(ref.apiVersion),
             avro.NULL if version is UNSET else avro.some_data(version.encode()),
-            _word(ref.subresource),
+            word(ref.subresource) or _word(ref.subresource),
         )
     )
-    return encoded, unknown, (ref.resource or "", ref.namespace or "", ref.name or "")
+    return encoded, unknown, (resource or "", namespace or "", name or "")
 
 
 def _status_part(raw: bytes, pointer: str) -> Part:
