@@ -63,7 +63,8 @@ class Account(msgspec.Struct, array_like=True):
 
     def weigh(self, what: str, size: int) -> None:
         """Add bytes of JSON to what had an outcome, or was cut."""
-        self.sizes[what] = self.sizes.get(what, 0) + size
+        if size:
+            self.sizes[what] = self.sizes.get(what, 0) + size
 
     def dead_letter(self, code: str) -> None:
         """Count one event that could not be read."""
