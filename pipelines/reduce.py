@@ -79,11 +79,11 @@ class Job(msgspec.Struct):
     aside: str = ""
 
 
-def build(root: beam.Pipeline, jobs: Sequence[Job], key: bytes) -> None:
+def build(root: beam.Pipeline, jobs: Sequence[Job], key: bytes, shards: int = 1) -> None:
     """The graph: read and parse once, then for each consumer step by step to files aside and one manifest."""
     parsed = root | ReadAuditLogs(jobs[0].planned.splits, key, progress=jobs[0].aside) | ParseEvents(key)
     for job in jobs:
-        steps = Reduce(job.settings, key, job.aside, len(job.runs) + 1, shared=len(jobs) > 1)
+        steps = Reduce(job.settings, key, job.aside, len(job.runs) + 1, shards, shared=len(jobs) > 1)
         parsed | (f"Reduce {job.name}" if job.name else "Reduce") >> steps
 
 
@@ -96,6 +96,7 @@ class Reduce(beam.PTransform):
       key: of the output.
       aside: where to write.
       run: number of the run.
+      shards: how many workers write.
       shared: other consumers take the same blocks.
     """
 
@@ -103,6 +104,7 @@ class Reduce(beam.PTransform):
     key: bytes
     aside: str
     run: int
+    shards: int = 1
     shared: bool = False
 
     def expand(self, parsed: beam.PCollection[EventBlock]) -> beam.PCollection[None]:
@@ -118,7 +120,7 @@ class Reduce(beam.PTransform):
             | ResolveCopies(settings, key)
         )
         reads = settled.reads | AggregateReads(settings)
-        files = (settled.blocks, reads) | "Records" >> beam.Flatten() | WriteAvro(self.aside, self.run)
+        files = (settled.blocks, reads) | "Records" >> beam.Flatten() | WriteAvro(self.aside, self.run, self.shards)
         return (settled.accounts, files) | CloseAccounts(self.aside)
 
 
@@ -244,7 +246,7 @@ def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes) -> Iterato
             print(f"DirectRunner: Beam's in-process runner, {workers}", file=sys.stderr)
         with Ticker(jobs[0].aside, planned.bytes, exact=not planned.compressed):
             pipeline = beam.Pipeline(options=chosen)
-            build(pipeline, jobs, key)
+            build(pipeline, jobs, key, max(1, chosen.view_as(DirectOptions).direct_num_workers) if local else 1)
             pipeline.run().wait_until_finish()
     for job in jobs:
         manifest = Manifest([], [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from zlib import crc32
 
 import apache_beam as beam
 
@@ -14,9 +15,9 @@ from transforms.elements import OutputFileCoder  # noqa: F401 - registers it
 FILE_BYTES = 256 << 20
 
 
-def kind_and_hour(block: AvroBlock) -> tuple[tuple[str, int], AvroBlock]:
-    """Blocks that go to the same directory have the same key."""
-    return (block.kind, block.hour), block
+def place_of(block: AvroBlock, shards: int) -> tuple[tuple[str, int, int], AvroBlock]:
+    """Blocks that go to the same directory have the same key, and those of one resource stay together."""
+    return (block.kind, block.hour, crc32(block.order[0].encode("utf-8", "surrogatepass")) % shards), block
 
 
 class WriteFiles(beam.DoFn):
@@ -26,9 +27,9 @@ class WriteFiles(beam.DoFn):
         self._aside = aside
         self._run = run
 
-    def process(self, element: tuple[tuple[str, int], Iterable[AvroBlock]]) -> Iterator[OutputFile]:
+    def process(self, element: tuple[tuple[str, int, int], Iterable[AvroBlock]]) -> Iterator[OutputFile]:
         """Small blocks joined, files rolled by size."""
-        (kind, hour), blocks = element
+        (kind, hour, _), blocks = element
         file: list[AvroBlock] = []
         size = 0
         for block in rebuilt(blocks):
@@ -48,16 +49,18 @@ class WriteAvro(beam.PTransform):
     Attributes:
       aside: directory or prefix that only this run uses; the commit renames from there.
       run: the output's number of this run, part of the names: no two runs write the same file.
+      shards: into how many files at least a directory's blocks go, each compressed by one worker.
     """
 
     aside: str
     run: int = 1
+    shards: int = 1
 
     def expand(self, blocks: beam.PCollection[AvroBlock]) -> beam.PCollection[OutputFile]:
         """Gather the blocks of each directory, write its files."""
         return (
             blocks
-            | "KindAndHour" >> beam.Map(kind_and_hour).with_output_types(tuple[tuple[str, int], AvroBlock])
+            | "PlaceOf" >> beam.Map(place_of, self.shards).with_output_types(tuple[tuple[str, int, int], AvroBlock])
             | "GatherBlocks" >> beam.GroupByKey()
             | "WriteFiles" >> beam.ParDo(WriteFiles(self.aside, self.run)).with_output_types(OutputFile)
         )
