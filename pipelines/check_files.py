@@ -18,7 +18,7 @@ from transforms.connectors.strict_avro import Container, DamagedError, Entry
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pipelines.ledger import Run
+    from pipelines.ledger import Run, Stream
     from transforms.connectors.avro_files import OutputFile
 
 _WORD: Final = 1 << 128
@@ -45,8 +45,8 @@ class FoundRecords:
         self.folded = 0
         self.merged = 0
         self.directories: dict[str, Fingerprint] = {}
-        self._events: dict[str, array[int]] = {}  # URI -> offset, item, offset, item…
-        self._dead: list[tuple[str, int, str]] = []
+        self._events: dict[Stream, array[int]] = {}  # offset, item, offset, item…
+        self._dead: list[tuple[Stream, int, str]] = []
 
     def add(self, kind: str, fields: dict[str, Any]) -> None:
         """Take note of a record."""
@@ -54,41 +54,51 @@ class FoundRecords:
             self.events += 1
             self.merged += len(fields["stages"]) - 1
             source = fields["source"]
-            self._events.setdefault(source["uri"], array("q")).extend((source["offset"], source["item"]))
+            self._events.setdefault(_stream(source), array("q")).extend((source["offset"], source["item"]))
         elif kind == "reads":
             self.folded += fields["count"]
             self.merged += fields["mergedStages"]
         else:
-            self._dead.append((fields["source"]["uri"], fields["source"]["offset"], fields["code"]))
+            self._dead.append((_stream(fields["source"]), fields["source"]["offset"], fields["code"]))
 
     def repeated(self) -> Iterator[tuple[str, int, int]]:
-        """Positions (URI, offset, item) that more than one event has."""
-        for uri, flat in self._events.items():
+        """Positions (stream, offset, item) that more than one event has."""
+        for stream, flat in self._events.items():
             positions = np.frombuffer(flat, dtype=np.int64).reshape(-1, 2)
             ordered = positions[np.lexsort((positions[:, 1], positions[:, 0]))]
             same = np.flatnonzero((ordered[1:] == ordered[:-1]).all(axis=1))
-            yield from ((uri, int(offset), int(item)) for offset, item in ordered[same])
+            yield from ((place_text(stream), int(offset), int(item)) for offset, item in ordered[same])
 
-    def by_range(self, ranges: Sequence[tuple[str, int]]) -> tuple[list[int], dict[int, Counter[str]]]:
-        """Events, and dead letters by code, of each range, given as (URI, start); what lies in none counts nowhere."""
-        starts: dict[str, list[int]] = {}
-        numbers: dict[str, list[int]] = {}
-        for at, (uri, start) in sorted(enumerate(ranges), key=lambda each: each[1][1]):
-            starts.setdefault(uri, []).append(start)
-            numbers.setdefault(uri, []).append(at)
+    def by_range(self, ranges: Sequence[tuple[Stream, int]]) -> tuple[list[int], dict[int, Counter[str]]]:
+        """Events, and dead letters by code, of each range, given as (stream, start); what lies in none counts nowhere."""
+        starts: dict[Stream, list[int]] = {}
+        numbers: dict[Stream, list[int]] = {}
+        for at, (stream, start) in sorted(enumerate(ranges), key=lambda each: each[1][1]):
+            starts.setdefault(stream, []).append(start)
+            numbers.setdefault(stream, []).append(at)
         kept = [0] * len(ranges)
-        for uri, flat in self._events.items():
-            if uri in starts:
+        for stream, flat in self._events.items():
+            if stream in starts:
                 offsets = np.frombuffer(flat, dtype=np.int64)[::2]
-                places = np.searchsorted(np.array(starts[uri]), offsets, side="right") - 1
+                places = np.searchsorted(np.array(starts[stream]), offsets, side="right") - 1
                 for place, count in zip(*np.unique(places[places >= 0], return_counts=True), strict=True):
-                    kept[numbers[uri][place]] = int(count)
+                    kept[numbers[stream][place]] = int(count)
         dead: dict[int, Counter[str]] = {}
-        for uri, offset, code in self._dead:
-            place = bisect_right(starts.get(uri, []), offset) - 1
+        for stream, offset, code in self._dead:
+            place = bisect_right(starts.get(stream, []), offset) - 1
             if place >= 0:
-                dead.setdefault(numbers[uri][place], Counter())[code] += 1
+                dead.setdefault(numbers[stream][place], Counter())[code] += 1
         return kept, dead
+
+
+def _stream(source: dict[str, Any]) -> Stream:
+    return source["uri"], source["partition"]
+
+
+def place_text(stream: Stream) -> str:
+    """A stream for people."""
+    uri, partition = stream
+    return uri if partition is None else f"{uri}/{partition}"
 
 
 def place_of(kind: str, fields: dict[str, Any]) -> str:
@@ -96,7 +106,7 @@ def place_of(kind: str, fields: dict[str, Any]) -> str:
     if kind == "reads":
         return f"window {fields['windowStart']} of {fields['verb']} {fields['resource'] or fields['nonResourcePath']}"
     source = fields["source"]
-    return f"from {source['uri']} at {source['offset']}, item {source['item']}"
+    return f"from {place_text(_stream(source))} at {source['offset']}, item {source['item']}"
 
 
 def entries_of(path: str) -> Iterator[Entry]:

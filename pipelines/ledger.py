@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from transforms.audit import avro
 from transforms.audit.account import Account
 from transforms.audit.avro_blocks import AvroBlock
+from transforms.audit.record import source_part, stream_part
 from transforms.connectors import storage
 from transforms.connectors.avro_files import OutputFile, container, records_of
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from transforms.audit.block import Split
+
+
+Stream = tuple[str, int | None]  # URI and partition
+BROKERS: Final = ("kafka", "pubsub")
 
 
 class LedgerError(Exception):
@@ -29,6 +34,17 @@ class Range(msgspec.Struct):
     uri: str
     cluster: str | None
     account: Account
+    partition: int | None = None
+
+    @property
+    def stream(self) -> Stream:
+        """What its offsets belong to."""
+        return self.uri, self.partition
+
+    @property
+    def settles(self) -> bool:
+        """Whether it only says what became of events that an earlier entry left pending."""
+        return self.account.events == 0 and self.account.pending < 0
 
 
 class Run(msgspec.Struct):
@@ -41,6 +57,11 @@ class Run(msgspec.Struct):
     config: str
     key_id: str
     ranges: list[Range]
+
+
+def counts_bytes(each: Range) -> bool:
+    """Whether the offsets of a range are bytes; those of brokers count messages."""
+    return storage.scheme(each.uri) not in BROKERS
 
 
 def key_id(key: bytes) -> str:
@@ -65,7 +86,7 @@ def _counts(counts: dict[str, int]) -> bytes:
 
 def _range_entry(entry: Range) -> bytes:
     account = entry.account
-    source = avro.string(entry.uri) + avro.NULL + avro.long(account.start) + avro.long(0)
+    source = source_part(stream_part(*entry.stream), account.start, 0)
     longs = (account.events, account.size, account.kept, account.folded, account.merged, account.duplicate)
     return b"".join(
         (
@@ -78,6 +99,7 @@ def _range_entry(entry: Range) -> bytes:
             _counts(account.dropped_by_rule),
             avro.long(account.dropped_by_stage),
             _counts(account.dead_lettered),
+            avro.long(account.pending),
             avro.SOME + avro.data(account.mac),
             avro.EMPTY,
             avro.NULL * 3,
@@ -95,6 +117,7 @@ def _run_entry(files: Sequence[OutputFile], previous: str | None, config: str, k
             avro.EMPTY,
             avro.long(0),
             avro.EMPTY,
+            avro.long(0),
             avro.NULL,
             avro.array(written),
             avro.nullable(previous),
@@ -138,8 +161,9 @@ def _range(entry: dict[str, Any]) -> Range:
         dropped_by_stage=entry["droppedByStage"],
         dead_lettered=entry["deadLettered"],
         mac=entry["mac"] or b"",
+        pending=entry["pending"],
     )
-    return Range(entry["source"]["uri"], entry["cluster"], account)
+    return Range(entry["source"]["uri"], entry["cluster"], account, entry["source"]["partition"])
 
 
 def read_ledger(output: str) -> list[Run]:
@@ -165,4 +189,5 @@ def read_ledger(output: str) -> list[Run]:
 def ranges_of(accounts: Iterable[Account], splits: Sequence[Split]) -> list[Range]:
     """Accounts with the names of their sources."""
     sources = {split.file: split for split in splits}
-    return [Range(sources[account.file].uri, sources[account.file].cluster, account) for account in accounts]
+    found = ((sources[account.file], account) for account in accounts)
+    return [Range(split.uri, split.cluster, account, split.partition) for split, account in found]

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
+from pipelines.ledger import BROKERS
 from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, Split
 from transforms.connectors import storage
 from transforms.connectors.audit_files import BROKEN, HEAD, compression, decompressed, in_one_piece, is_failure
@@ -74,7 +75,7 @@ def expand(inputs: Sequence[Input], output: str | None, *, allow_empty: bool) ->
 
 def _matches(pattern: str, output: str | None) -> tuple[list[str], str | None]:
     kind = storage.scheme(pattern)
-    if kind in ("kafka", "pubsub"):
+    if kind in BROKERS:
         return [], f"--input {pattern}: {kind} is not an input yet"
     try:
         if kind is not None:
@@ -137,6 +138,8 @@ class Held:
         for run in runs:
             for each in run.ranges:
                 account = each.account
+                if each.settles:
+                    continue
                 unfinished = account.events == 1 and account.dead_lettered == UNTERMINATED
                 ends = self._ranges.setdefault((each.cluster, account.start), {})
                 ends.setdefault(account.end, set()).add((account.mac, unfinished))

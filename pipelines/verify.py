@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from pipelines import options
-from pipelines.check_files import FoundRecords, check_container, check_files
-from pipelines.ledger import LedgerError, Run, key_id, read_ledger, read_run
+from pipelines.check_files import FoundRecords, check_container, check_files, place_text
+from pipelines.ledger import LedgerError, Range, Run, Stream, counts_bytes, key_id, read_ledger, read_run
 from pipelines.output import RECORD, STATE
 from pipelines.replay import replay_runs
-from transforms.audit.account import Account, total
+from transforms.audit.account import total
 from transforms.connectors import storage
 from transforms.connectors.avro_files import SCHEMAS
 
@@ -76,6 +77,7 @@ def verify(output: str, head: str | None = None, files: Sequence[str] | None = N
         problems += wrong
         problems += _equations(run)
         problems += _against_output(output, run, records)
+    problems += _pending(runs)
     if files is not None and key is not None:
         problems += replay_runs(output, list(zip(runs, found, strict=True)), files, key)
     return Verdict(problems, _totals(runs), last)
@@ -115,32 +117,46 @@ def _unlisted(output: str, runs: Sequence[Run]) -> Iterator[str]:
                     yield f"{path}: no run in the ledger wrote it"
 
 
-def _place(uri: str, account: Account) -> str:
-    return f"{uri} from {account.start} to {account.end}"
+def _place(each: Range) -> str:
+    return f"{place_text(each.stream)} from {each.account.start} to {each.account.end}"
 
 
 def _equations(run: Run) -> Iterator[str]:
     """Every event of every range has one outcome, and the ranges of an input follow one another."""
-    ends: dict[str, int] = {}
+    ends: dict[Stream, int] = {}
     for each in run.ranges:
         account = each.account
-        place = f"{run.path}: {_place(each.uri, account)}"
+        place = f"{run.path}: {_place(each)}"
         if account.events != account.accounted:
             yield f"{place}: {account.events} events, but outcomes for {account.accounted}"
-        if account.size != account.end - account.start:
+        if each.settles:
+            continue
+        if counts_bytes(each) and account.size != account.end - account.start:
             yield f"{place}: {account.size} bytes read, but the range has {account.end - account.start}"
-        if ends.get(each.uri, account.start) != account.start:
-            yield f"{place}: the range before it ends at {ends[each.uri]}"
-        ends[each.uri] = account.end
+        if ends.get(each.stream, account.start) != account.start:
+            yield f"{place}: the range before it ends at {ends[each.stream]}"
+        ends[each.stream] = account.end
+
+
+def _pending(runs: Sequence[Run]) -> Iterator[str]:
+    """No entry settles more than waits in its range."""
+    waiting: Counter[tuple[Stream, int, int]] = Counter()
+    for run in runs:
+        for each in run.ranges:
+            at = (each.stream, each.account.start, each.account.end)
+            waiting[at] += each.account.pending
+            if waiting[at] < 0:
+                yield f"{run.path}: {_place(each)}: settles {-waiting[at]} events more than wait there"
+                waiting[at] = 0
 
 
 def _against_output(output: str, run: Run, found: FoundRecords) -> Iterator[str]:
     """What the ledger says was written, against what is there: by range where a record says its range, else by run."""
-    kept, dead = found.by_range([(each.uri, each.account.start) for each in run.ranges])
+    kept, dead = found.by_range([(each.stream, each.account.start) for each in run.ranges])
     events, letters_place = storage.join(output, "events"), storage.join(output, "dead_letters")
     for at, each in enumerate(run.ranges):
         account = each.account
-        place = f"{run.path}: {_place(each.uri, account)}"
+        place = f"{run.path}: {_place(each)}"
         if kept[at] != account.kept:
             yield f"{place}: {account.kept} events kept, but {kept[at]} records of it in {events}"
         letters: Mapping[str, int] = dead.get(at, {})
@@ -174,6 +190,7 @@ def _totals(runs: Sequence[Run]) -> dict[str, Any]:
         "droppedByRule": sums.dropped_by_rule,
         "droppedByStage": sums.dropped_by_stage,
         "deadLettered": sums.dead_lettered,
+        "pending": sums.pending,
         "files": len(files),
     }
 

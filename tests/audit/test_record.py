@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from schemas import schema
 from tests.examples import ABSENT, an_event
-from transforms.audit import avro
 from transforms.audit.account import Account
 from transforms.audit.block import RawBlock, Split
 from transforms.audit.event import Event, flag, reduced
 from transforms.audit.parse_events import parse_events
 from transforms.audit.parts import json_text, lenient_micros, micros, time_part
-from transforms.audit.record import content, digest, encode_event
+from transforms.audit.record import content, digest, encode_event, stream_part
 
 SCHEMA = fastavro.parse_schema(json.loads(schema("audit_event")))
 
@@ -31,7 +30,7 @@ def parsed(*events: dict[str, Any] | bytes) -> list[Event]:
 
 
 def record_of(event: Event) -> dict[str, Any]:
-    raw, _ = encode_event(event, "prod", avro.string("a.log"))
+    raw, _ = encode_event(event, "prod", stream_part("a.log", None))
     file = io.BytesIO(raw)
     record: Any = fastavro.schemaless_reader(file, SCHEMA)  # type: ignore[call-arg]
     assert file.tell() == len(raw)

@@ -22,7 +22,7 @@ def loose(stage: str, says: str, offset: int = 0, **changes: Any) -> LooseEvent:
         "start": 0,
         "offset": offset,
         "item": 0,
-        "uri": b"",
+        "stream": b"",
         "size": 1,
         "moment": 5,
         "alone": False,

@@ -9,10 +9,10 @@ import pytest
 from tests.audit.logs import TARGETS, stages_of
 from tests.audit.reduction import KEY, record, records, settings
 from tests.examples import an_event, lines
-from transforms.audit import avro
 from transforms.audit.account import Account
 from transforms.audit.block import DeadLetter, RawBlock, Split
 from transforms.audit.parts import micros
+from transforms.audit.record import stream_part
 from transforms.audit.reduce_split import reduce_split
 from transforms.audit.settings import UNKNOWN_HOUR, Compiled, hour_of
 from transforms.audit.settle_events import Unit, encode_dead_letter
@@ -71,7 +71,7 @@ def test_what_is_loose_is_redacted_already():
 
 def test_a_dead_letter_is_a_record_without_its_payload():
     letter = DeadLetter("INVALID_JSON", "ParseEvents", 70, 2, 9, b"m" * 32, "not JSON")
-    found = record(encode_dead_letter(letter, avro.string("/log")), "dead_letters")
+    found = record(encode_dead_letter(letter, stream_part("/log", None)), "dead_letters")
     assert found == {
         "code": "INVALID_JSON",
         "step": "ParseEvents",

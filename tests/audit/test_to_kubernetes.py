@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 
 from schemas import schema
 from tests.examples import ABSENT, an_event
-from transforms.audit import avro
 from transforms.audit.account import Account
 from transforms.audit.block import RawBlock, Split
 from transforms.audit.parse_events import parse_events
-from transforms.audit.record import encode_event
+from transforms.audit.record import encode_event, stream_part
 from transforms.audit.to_kubernetes import OURS, event_json, kubernetes_event, micro_time
 
 KEY = b"k" * 32
@@ -37,7 +36,7 @@ def records(text: bytes) -> list[dict[str, Any]]:
     split = Split(0, "file", "file")
     parsed = parse_events(RawBlock(split, Account(0, 0, len(text)), 0, text), KEY)
     assert [letter.code for letter in parsed.dead_letters] == []
-    encoded = [encode_event(event, "c", avro.string("file"))[0] for event in parsed.events]
+    encoded = [encode_event(event, "c", stream_part("file", None))[0] for event in parsed.events]
     return [fastavro.schemaless_reader(io.BytesIO(each), SCHEMA) for each in encoded]  # type: ignore[call-arg,misc]
 
 

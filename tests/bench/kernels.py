@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from pipelines.plan import plan
-from transforms.audit import avro
 from transforms.audit.aggregate_reads import Reads
 from transforms.audit.apply_policy import apply_policy
 from transforms.audit.audit_ids import find_recalls, hash_groups
@@ -22,7 +21,7 @@ from transforms.audit.parse_events import parse_events
 from transforms.audit.parts import micros
 from transforms.audit.policy import load_policy
 from transforms.audit.read_summary import merge_rows
-from transforms.audit.record import encode_event
+from transforms.audit.record import encode_event, stream_part
 from transforms.audit.reduce_all import loose_ids
 from transforms.audit.reduce_split import redact_block, strip_block
 from transforms.audit.settings import Compiled, Settings, hour_of
@@ -138,7 +137,7 @@ class Kernels:
         settler = EventSettler(compiled, split)
         builder = BlockBuilder(0, number)
         reads = Reads(compiled.settings.window)
-        uri = avro.string(split.uri)
+        stream = stream_part(split.uri, split.partition)
         for raw in self._blocks(split):
             with clocks["parse"]:
                 block = parse_events(raw, KEY)
@@ -161,7 +160,7 @@ class Kernels:
                 kept = self._fold(block, reads)
             with clocks["encode and compress"]:
                 for event in kept:
-                    record, key = encode_event(event, DEFAULT_CLUSTER, uri)
+                    record, key = encode_event(event, DEFAULT_CLUSTER, stream)
                     builder.add("events", hour_of(event.moment), key, record)
                 packed = builder.rest() if raw.last else builder.full()
             clocks["encode and compress"].out += sum(len(each.packed) for each in packed)
@@ -169,7 +168,7 @@ class Kernels:
                 self._ids.append((number, hash_groups((event.auditID for event in block.events), DEFAULT_CLUSTER)[1].tobytes()))
                 self._loose += [settler._loosen(*loose) for loose in block.loose]
         with clocks["fold"]:
-            windows = reads.flush(split.file, lambda event, cluster: encode_event(event, cluster, uri)[0])
+            windows = reads.flush(split.file, lambda event, cluster: encode_event(event, cluster, stream)[0])
             rows = [row.encoded(compiled.settings.window) for window in windows.values() for row in merge_rows(window)]
         clocks["fold"].out += sum(map(len, rows))
 

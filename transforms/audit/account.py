@@ -34,7 +34,12 @@ class Account(msgspec.Struct, array_like=True):
     dropped_by_stage: int = 0
     dead_lettered: dict[str, int] = {}
     mac: bytes = b""
-    sizes: dict[str, int] = {}  # bytes of JSON by outcome, and by what was cut from kept events; for the report, not the ledger
+    pending: int = 0  # whose outcome a later run of a followed input decides; an entry that settles them has fewer than none
+    # Not for the ledger: bytes of JSON by outcome, and by what was cut from kept events, for the report; and where an input is
+    # followed, [folded, merged] by read window, and the latest time seen.
+    sizes: dict[str, int] = {}
+    windows: dict[int, list[int]] = {}
+    latest: int = 0
 
     def add(self, other: Account) -> None:
         """Add the counts of another partial account of the same range."""
@@ -47,6 +52,10 @@ class Account(msgspec.Struct, array_like=True):
         self.duplicate += other.duplicate
         self.dropped_by_stage += other.dropped_by_stage
         self.mac = self.mac or other.mac
+        self.pending += other.pending
+        self.latest = max(self.latest, other.latest)
+        for window, (folded, merged) in other.windows.items():
+            self.fold_into(window, folded, merged)
         counts = (
             (self.dropped_by_rule, other.dropped_by_rule),
             (self.dead_lettered, other.dead_lettered),
@@ -61,6 +70,12 @@ class Account(msgspec.Struct, array_like=True):
         name = NO_RULE if rule is None else str(rule)
         self.dropped_by_rule[name] = self.dropped_by_rule.get(name, 0) + 1
 
+    def fold_into(self, window: int, folded: int, merged: int) -> None:
+        """Note which read window events were folded into, and the stages merged into those."""
+        counts = self.windows.setdefault(window, [0, 0])
+        counts[0] += folded
+        counts[1] += merged
+
     def weigh(self, what: str, size: int) -> None:
         """Add bytes of JSON to what had an outcome, or was cut."""
         if size:
@@ -72,9 +87,9 @@ class Account(msgspec.Struct, array_like=True):
 
     @property
     def accounted(self) -> int:
-        """Events with an outcome; equals `events` where the account is closed."""
+        """Events with an outcome, or waiting for it; equals `events` where the account is closed."""
         dropped = sum(self.dropped_by_rule.values()) + self.dropped_by_stage
-        return self.kept + self.folded + self.merged + self.duplicate + dropped + sum(self.dead_lettered.values())
+        return self.kept + self.folded + self.merged + self.duplicate + dropped + sum(self.dead_lettered.values()) + self.pending
 
 
 def total(accounts: list[Account]) -> Account:

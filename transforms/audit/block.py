@@ -20,7 +20,8 @@ class Split(msgspec.Struct, frozen=True, array_like=True):
     """A stretch of one input, read in one go: `start` to `end` of its decompressed stream, both at line starts.
 
     `file` numbers the inputs of a run in order of precedence: of several copies the first by (file, offset, item) is
-    written. `end` is None where only reading tells (compressed input). `path` is what to open, `uri` what to write.
+    written. `end` is None where only reading tells (compressed input). `path` is what to open, `uri` and `partition` what
+    to write.
     """
 
     file: int
@@ -29,6 +30,7 @@ class Split(msgspec.Struct, frozen=True, array_like=True):
     start: int = 0
     end: int | None = None
     cluster: str | None = None
+    partition: int | None = None
 
 
 class DeadLetter(msgspec.Struct, array_like=True):

@@ -102,9 +102,14 @@ def _tail(rule: int | None, reductions: list[Reduction] | None, flags: list[str]
     return number + cuts + (avro.array([avro.string(name) for name in sorted(flags)]) if flags else avro.EMPTY)
 
 
-def source_part(uri: bytes, offset: int, item: int) -> bytes:
-    """The field `source` of an event from a file; `uri` as encoded by `avro.string`."""
-    return uri + avro.NULL + avro.long(offset) + avro.long(item)
+def stream_part(uri: str, partition: int | None) -> bytes:
+    """The first fields of `source`, which all events of a stream share."""
+    return avro.string(uri) + (avro.NULL if partition is None else avro.SOME + avro.long(partition))
+
+
+def source_part(stream: bytes, offset: int, item: int) -> bytes:
+    """The field `source` of an event; `stream` as encoded by `stream_part`."""
+    return stream + avro.long(offset) + avro.long(item)
 
 
 _stage_names: dict[Any, bytes] = {UNSET: avro.EMPTY}
@@ -129,10 +134,10 @@ _ONE: Final = avro.long(1)
 _TWO: Final = avro.long(2)
 
 
-def encode_event(event: Event, cluster: str, uri: bytes) -> tuple[bytes, SortKey]:
+def encode_event(event: Event, cluster: str, stream: bytes) -> tuple[bytes, SortKey]:
     """The record of a redacted event with the stages merged into it, and what it is sorted by.
 
-    `uri` of its source as encoded by `avro.string`.
+    `stream` of its source as encoded by `stream_part`.
     """
     moment, reached, plain = time_part(event.stageTimestamp)
     body, key = content_and_key(event, reached, plain)
@@ -157,8 +162,7 @@ def encode_event(event: Event, cluster: str, uri: bytes) -> tuple[bytes, SortKey
             body,
             name,
             blake2b(name + body, digest_size=16).digest(),
-            uri,
-            avro.NULL,
+            stream,
             avro.long(event.offset),  # type: ignore[arg-type]
             avro.long(event.item),  # type: ignore[arg-type]
             stages,
@@ -174,7 +178,7 @@ def encode_loose(event: LooseEvent, merged: list[LooseEvent]) -> bytes:
         for stage in (event, *merged)
     ]
     name = cluster_part(event.cluster)
-    source = source_part(event.uri, event.offset, event.item)
+    source = source_part(event.stream, event.offset, event.item)
     return b"".join(
         (
             event.content,

@@ -34,7 +34,7 @@ class LooseEvent(msgspec.Struct, array_like=True):
     start: int  # of its source range
     offset: int
     item: int
-    uri: bytes  # encoded
+    stream: bytes  # its source, as `record.stream_part` encodes it
     size: int
     moment: int | None
     alone: bool  # no final event is to come

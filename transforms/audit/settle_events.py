@@ -16,7 +16,7 @@ from transforms.audit.guards import FOLDABLE_VERBS
 from transforms.audit.merge_stages import ends_alone
 from transforms.audit.parts import NO_OBJECT, time_part
 from transforms.audit.read_summary import ReadSummary
-from transforms.audit.record import content_and_key, encode_event, source_part
+from transforms.audit.record import content_and_key, encode_event, source_part, stream_part
 from transforms.audit.resolve_copies import LooseEvent
 from transforms.audit.settings import HOUR, ODD_AFTER, ODD_BEFORE, UNKNOWN_HOUR
 
@@ -55,7 +55,7 @@ class EventSettler:
     def __init__(self, compiled: Compiled, split: Split, trace: Callable[[Any, str, str | None], None] | None = None) -> None:
         self._compiled = compiled
         self._split = split
-        self._uri = avro.string(split.uri)
+        self._stream = stream_part(split.uri, split.partition)
         self._builder = BlockBuilder(split.file, split.start)
         self._reads = Reads(compiled.settings.window)
         self._accounts: list[Account] = []
@@ -67,7 +67,7 @@ class EventSettler:
         """Take over a block: what of the split is ready, if that is worth sending; at its end all there is."""
         self._accounts.append(block.account)
         for letter in block.dead_letters:
-            self._builder.add("dead_letters", UNKNOWN_HOUR, NO_OBJECT, encode_dead_letter(letter, self._uri))
+            self._builder.add("dead_letters", UNKNOWN_HOUR, NO_OBJECT, encode_dead_letter(letter, self._stream))
             if self._trace:
                 self._trace(letter, "dead_letter", letter.code)
         self._settle(block.events)
@@ -80,7 +80,7 @@ class EventSettler:
 
     def _settle(self, events: list[Event]) -> None:
         classify, fold, settings = self._compiled.read_guard.classify, self._compiled.settings.fold, self._compiled.settings
-        add, trace, fixed, uri = self._builder.add, self._trace, self._split.cluster, self._uri
+        add, trace, fixed, stream = self._builder.add, self._trace, self._split.cluster, self._stream
         earliest, latest = ODD_BEFORE, settings.started + ODD_AFTER
         kept = folded = before = 0
         for event in events:
@@ -107,7 +107,7 @@ class EventSettler:
                 if trace:
                     trace(event, "folded", None)
                 continue
-            record, key = encode_event(event, cluster, uri)
+            record, key = encode_event(event, cluster, stream)
             add("events", UNKNOWN_HOUR if moment is None else moment - moment % HOUR, key, record)
             account.kept += 1
             kept += event.size  # type: ignore[operator]
@@ -136,7 +136,7 @@ class EventSettler:
             start=account.start,
             offset=event.offset,  # type: ignore[arg-type]
             item=event.item,  # type: ignore[arg-type]
-            uri=self._uri,
+            stream=self._stream,
             size=event.size,  # type: ignore[arg-type]
             moment=moment,
             alone=ends_alone(event),
@@ -164,7 +164,7 @@ class EventSettler:
         return unit
 
     def _record(self, event: Event, cluster: str) -> bytes:
-        return encode_event(event, cluster, self._uri)[0]
+        return encode_event(event, cluster, self._stream)[0]
 
 
 def weigh_cuts(account: Account, reductions: list[Reduction]) -> None:
@@ -173,8 +173,8 @@ def weigh_cuts(account: Account, reductions: list[Reduction]) -> None:
         account.weigh("managedFields" if kind == "managedFields" else "redaction", size)
 
 
-def encode_dead_letter(letter: DeadLetter, uri: bytes) -> bytes:
+def encode_dead_letter(letter: DeadLetter, stream: bytes) -> bytes:
     """A dead letter as a record of `schemas/dead_letter.avsc`."""
     texts = avro.string(letter.code) + avro.string(letter.step)
-    source = source_part(uri, letter.offset, letter.item)
+    source = source_part(stream, letter.offset, letter.item)
     return b"".join((texts, source, avro.long(letter.length), avro.data(letter.mac), avro.string(letter.message)))
