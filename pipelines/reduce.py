@@ -10,13 +10,10 @@ Run it again whenever you like: what the output holds already is skipped.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import time
 import uuid
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.quiet_logs import quiet_logs
@@ -25,32 +22,24 @@ quiet_logs()  # before Beam is imported: it remarks on packages that a base inst
 
 import apache_beam as beam
 import msgspec
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions, WorkerOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from pipelines import options
 from pipelines.display import Ticker, report
+from pipelines.graph import Task, build, local_options
 from pipelines.ledger import Run, ranges_of
 from pipelines.output import Output, OutputError
 from pipelines.plan import Held, Plan, plan
-from transforms.aggregate_reads import AggregateReads
-from transforms.apply_policy import ApplyPolicy
 from transforms.audit.account import total
-from transforms.audit.block import EventBlock, Split  # noqa: TC001 - Beam reads annotations
 from transforms.audit.self_test import self_test
 from transforms.audit.settings import Compiled, Settings
-from transforms.close_accounts import MANIFEST, CloseAccounts, Manifest
+from transforms.close_accounts import MANIFEST, Manifest
 from transforms.connectors import storage
-from transforms.merge_stages import MergeStages
-from transforms.parse_events import ParseEvents
-from transforms.read_audit_logs import ReadAuditLogs
-from transforms.redact_secrets import RedactSecrets
-from transforms.resolve_copies import ResolveCopies
-from transforms.settle_events import SettleEvents
-from transforms.strip_managed_fields import StripManagedFields
-from transforms.write_avro import WriteAvro
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from transforms.audit.block import Split
 
 EXAMPLES: Final = """examples:
   python -m pipelines.reduce --runner=DirectRunner
@@ -65,7 +54,6 @@ Beam's own pipeline options are accepted too; what neither knows is refused.
 exit codes: 0 done, dead letters or not; 1 failed midway, nothing of the run is in the output; 2 refused, all problems are
 listed and nothing was done; 130 interrupted.
 """
-WORTH_WORKERS: Final = 256 << 20  # bytes of input below which starting further processes costs more than it saves
 
 
 class Job(msgspec.Struct):
@@ -77,51 +65,6 @@ class Job(msgspec.Struct):
     runs: list[Run]
     planned: Plan
     aside: str = ""
-
-
-def build(root: beam.Pipeline, jobs: Sequence[Job], key: bytes, shards: int = 1) -> None:
-    """The graph: read and parse once, then for each consumer step by step to files aside and one manifest."""
-    parsed = root | ReadAuditLogs(jobs[0].planned.splits, key, progress=jobs[0].aside) | ParseEvents(key)
-    for job in jobs:
-        steps = Reduce(job.settings, key, job.aside, len(job.runs) + 1, shards, shared=len(jobs) > 1)
-        parsed | (f"Reduce {job.name}" if job.name else "Reduce") >> steps
-
-
-@dataclass
-class Reduce(beam.PTransform):
-    """All steps of one consumer, from parsed blocks to a manifest aside.
-
-    Attributes:
-      settings: what is asked for.
-      key: of the output.
-      aside: where to write.
-      run: number of the run.
-      shards: how many workers write.
-      shared: other consumers take the same blocks.
-    """
-
-    settings: Settings
-    key: bytes
-    aside: str
-    run: int
-    shards: int = 1
-    shared: bool = False
-
-    def expand(self, parsed: beam.PCollection[EventBlock]) -> beam.PCollection[None]:
-        """In the order that is safe: nothing leaves a worker before it is redacted."""
-        settings, key = self.settings, self.key
-        settled = (
-            parsed
-            | ApplyPolicy(settings, self.shared)
-            | MergeStages(settings, key)
-            | StripManagedFields(settings.keep_managed_fields)
-            | RedactSecrets(settings, key)
-            | SettleEvents(settings, key)
-            | ResolveCopies(settings, key)
-        )
-        reads = settled.reads | AggregateReads(settings)
-        files = (settled.blocks, reads) | "Records" >> beam.Flatten() | WriteAvro(self.aside, self.run, self.shards)
-        return (settled.accounts, files) | CloseAccounts(self.aside)
 
 
 def parser() -> options.Parser:
@@ -164,21 +107,6 @@ def _stray(rest: Sequence[str], at: int, parsed: PipelineOptions) -> bool:
         return PipelineOptions([*rest[:at], *rest[at + 1 :]]).get_all_options() == parsed.get_all_options()
     except SystemExit:
         return False
-
-
-def local_options(parsed: PipelineOptions, planned: Plan) -> None:
-    """Pin Beam's in-process runner: one process, or one worker process per core where the input is worth it."""
-    direct = parsed.view_as(DirectOptions)
-    cores = len(os.sched_getaffinity(0))
-    given = parsed.get_all_options(drop_default=True)
-    if "direct_running_mode" not in given and "direct_num_workers" not in given:
-        many = cores > 1 and len(planned.splits) > 1 and planned.bytes >= WORTH_WORKERS
-        direct.direct_running_mode = "multi_processing" if many else "in_memory"
-        direct.direct_num_workers = min(cores, len(planned.splits)) if many else 1
-    parsed.view_as(WorkerOptions).default_sdk_harness_log_level = "CRITICAL"  # a worker's traceback may quote an event
-    root = str(Path(__file__).parent.parent)
-    os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])  # workers import us too
-    parsed.view_as(StandardOptions).runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -240,13 +168,14 @@ def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes) -> Iterato
         local = (parsed.view_as(StandardOptions).runner or "DirectRunner") in ("DirectRunner", "SwitchingDirectRunner")
         chosen = PipelineOptions.from_dictionary(parsed.get_all_options(drop_default=True)) if local else parsed
         if local:
-            local_options(chosen, planned)
+            local_options(chosen, len(planned.splits), planned.bytes)
             mode = chosen.view_as(DirectOptions)
             workers = f"{mode.direct_running_mode} with {mode.direct_num_workers} worker(s)"
             print(f"DirectRunner: Beam's in-process runner, {workers}", file=sys.stderr)
         with Ticker(jobs[0].aside, planned.bytes, exact=not planned.compressed):
             pipeline = beam.Pipeline(options=chosen)
-            build(pipeline, jobs, key, max(1, chosen.view_as(DirectOptions).direct_num_workers) if local else 1)
+            tasks = [Task(job.name, job.settings, len(job.runs) + 1, job.aside) for job in jobs]
+            build(pipeline, planned.splits, tasks, key, max(1, chosen.view_as(DirectOptions).direct_num_workers) if local else 1)
             pipeline.run().wait_until_finish()
     for job in jobs:
         manifest = Manifest([], [])

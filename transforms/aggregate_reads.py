@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import apache_beam as beam
+import msgspec
 
+from transforms.audit import avro
 from transforms.audit.avro_blocks import AvroBlock, BlockBuilder
+from transforms.audit.cycle import Cycle
 from transforms.audit.parts import NO_OBJECT
 from transforms.audit.read_summary import ReadSummary, merge_rows
 from transforms.audit.settings import Settings, hour_of
-from transforms.resolve_copies import rows_of
+from transforms.resolve_copies import rows_of, typed
+
+OPEN = "open"
 
 
-def encode_rows(window: int, rows: Iterable[ReadSummary], length: int) -> list[AvroBlock]:
+class Aggregated(NamedTuple):
+    """Rows as Avro blocks, and those of windows that stay open."""
+
+    blocks: beam.PCollection[AvroBlock]
+    carried: beam.PCollection[tuple[str, bytes]]
+
+
+def encode_rows(window: int, rows: Iterable[ReadSummary], length: int, *, late: bool = False) -> list[AvroBlock]:
     """Summaries of one window, added up, as Avro blocks."""
     builder = BlockBuilder(0, window)
     blocks = []
     for row in merge_rows(rows):
-        builder.add("reads", hour_of(window), NO_OBJECT, row.encoded(length))
+        builder.add("reads", hour_of(window), NO_OBJECT, row.encoded(length, late=late))
         blocks += builder.full()
     return blocks + builder.rest()
+
+
+def packed_rows(rows: list[ReadSummary]) -> bytes:
+    """Partial summaries for their shuffle, or for a later run."""
+    return avro.compress(msgspec.msgpack.encode(rows), avro.IN_TRANSIT)
 
 
 class AggregateWindow(beam.DoFn):
@@ -34,6 +52,24 @@ class AggregateWindow(beam.DoFn):
         """One window."""
         start, packed = window
         yield from encode_rows(start, rows_of(packed), self._settings.window)
+
+
+class CloseWindow(beam.DoFn):
+    """`encode_rows` on each window that closes; the rows of one that stays open, added up."""
+
+    def __init__(self, settings: Settings, cycle: Cycle) -> None:
+        self._settings = settings
+        self._cycle = cycle
+
+    def process(self, window: tuple[int, Iterable[bytes]]) -> Iterator[beam.pvalue.TaggedOutput]:
+        """One window."""
+        start, packed = window
+        rows = rows_of(packed)
+        if start >= self._cycle.closing:
+            yield beam.pvalue.TaggedOutput("carried", (OPEN, msgspec.msgpack.encode((start, packed_rows(merge_rows(rows))))))
+            return
+        for block in encode_rows(start, rows, self._settings.window, late=start < self._cycle.closed):
+            yield beam.pvalue.TaggedOutput("blocks", block)
 
 
 @dataclass
@@ -53,3 +89,30 @@ class AggregateReads(beam.PTransform):
             | "GatherWindows" >> beam.GroupByKey()
             | "AggregateWindow" >> beam.ParDo(AggregateWindow(self.settings)).with_output_types(AvroBlock)
         )
+
+
+@dataclass
+class AggregateOpenReads(beam.PTransform):
+    """`AggregateReads` of a followed input: rows of the windows that close with this run, and what the open ones carry on.
+
+    Attributes:
+      settings: the length of a window.
+      cycle: which run this is: it says which windows close.
+      open_rows: (window, rows) that earlier runs carried on.
+    """
+
+    settings: Settings
+    cycle: Cycle
+    open_rows: Sequence[tuple[int, bytes]] = ()
+
+    def expand(self, partials: beam.PCollection[tuple[int, bytes]]) -> Aggregated:
+        """Gather each window; add up and encode, or carry on."""
+        if self.open_rows:
+            earlier = partials.pipeline | "OpenRows" >> beam.Create(list(self.open_rows)).with_output_types(tuple[int, bytes])
+            partials = (partials, earlier) | "PartialAndOpen" >> beam.Flatten()
+        aggregated = (
+            partials
+            | "GatherWindows" >> beam.GroupByKey()
+            | "CloseWindow" >> beam.ParDo(CloseWindow(self.settings, self.cycle)).with_outputs("blocks", "carried")
+        )
+        return Aggregated(typed(aggregated.blocks, AvroBlock), typed(aggregated.carried, tuple[str, bytes]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -21,6 +21,7 @@ class Manifest(msgspec.Struct):
 
     files: list[OutputFile]
     accounts: list[Account]
+    carried: list[tuple[str, bytes]] = []  # of a followed input: what later runs need, by kind
 
 
 def entry_of(kind: str, value: Account | OutputFile) -> tuple[int, tuple[str, bytes]]:
@@ -38,10 +39,13 @@ class WriteManifest(beam.DoFn):
         """All accounts and files of the run."""
         files: dict[str, OutputFile] = {}
         accounts: list[Account] = []
+        carried: list[tuple[str, bytes]] = []
         for kind, encoded in element[1]:
             if kind == "file":
                 file = msgspec.msgpack.decode(encoded, type=OutputFile)
                 files[file.path] = file
+            elif kind != "account":
+                carried.append((kind, encoded))
             else:
                 accounts.append(msgspec.msgpack.decode(encoded, type=Account))
         closed = sum_accounts(accounts)
@@ -50,7 +54,7 @@ class WriteManifest(beam.DoFn):
                 Metrics.counter("reduce", name).inc(getattr(account, name))
             Metrics.counter("reduce", "dropped_by_rule").inc(sum(account.dropped_by_rule.values()))
             Metrics.counter("reduce", "dead_letters").inc(sum(account.dead_lettered.values()))
-        manifest = Manifest([files[path] for path in sorted(files)], closed)
+        manifest = Manifest([files[path] for path in sorted(files)], closed, sorted(carried))
         storage.write(storage.join(self._aside, MANIFEST), [msgspec.msgpack.encode(manifest)])
 
 
@@ -60,18 +64,22 @@ class CloseAccounts(beam.PTransform):
 
     Attributes:
       aside: where the run writes.
+      carried: what a followed input carries on.
     """
 
     aside: str
+    carried: Sequence[beam.PCollection[tuple[str, bytes]]] = ()
 
     def expand(self, written: tuple[beam.PCollection[Account], beam.PCollection[OutputFile]]) -> beam.PCollection[None]:
         """Both to one place, once."""
         accounts, files = written
         kinds = tuple[int, tuple[str, bytes]]
-        entries = (
+        entries: tuple[beam.PCollection[tuple[int, tuple[str, bytes]]], ...] = (
             accounts | "AccountEntries" >> beam.Map(lambda account: entry_of("account", account)).with_output_types(kinds),
             files | "FileEntries" >> beam.Map(lambda file: entry_of("file", file)).with_output_types(kinds),
         )
+        for number, each in enumerate(self.carried):
+            entries += (each | f"CarriedEntries{number}" >> beam.Map(lambda carried: (0, carried)).with_output_types(kinds),)
         return (
             entries
             | "Entries" >> beam.Flatten()

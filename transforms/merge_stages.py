@@ -11,6 +11,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.audit.account import Account
 from transforms.audit.block import EventBlock, Split
+from transforms.audit.cycle import Cycle, memory_of
 from transforms.audit.merge_stages import StageMerger
 from transforms.audit.settings import Settings
 
@@ -18,9 +19,10 @@ from transforms.audit.settings import Settings
 class MergeStagesOfSplit(beam.DoFn):
     """One `StageMerger` per split; its blocks come in order, and the last one says so."""
 
-    def __init__(self, settings: Settings, key: bytes) -> None:
+    def __init__(self, settings: Settings, key: bytes, cycle: Cycle | None) -> None:
         self._settings = settings
         self._key = key
+        self._cycle = cycle
 
     def start_bundle(self) -> None:
         """No split is under way."""
@@ -30,7 +32,8 @@ class MergeStagesOfSplit(beam.DoFn):
         """One block."""
         merger = self._mergers.get(block.split)
         if merger is None:
-            merger = self._mergers[block.split] = StageMerger(block.split, self._key, merge=self._settings.merge)
+            memory = None if self._cycle is None else memory_of(self._cycle)
+            merger = self._mergers[block.split] = StageMerger(block.split, self._key, merge=self._settings.merge, memory=memory)
         merger.feed(block)
         if block.last:
             del self._mergers[block.split]
@@ -51,11 +54,13 @@ class MergeStages(beam.PTransform):
     Attributes:
       settings: whether to merge.
       key: makes the hashes that such events travel with.
+      cycle: which run of a followed input this is.
     """
 
     settings: Settings
     key: bytes
+    cycle: Cycle | None = None
 
     def expand(self, blocks: beam.PCollection[EventBlock]) -> beam.PCollection[EventBlock]:
         """One step, block by block."""
-        return blocks | "MergeStages" >> beam.ParDo(MergeStagesOfSplit(self.settings, self.key)).with_output_types(EventBlock)
+        return blocks | "MergeStages" >> beam.ParDo(MergeStagesOfSplit(self.settings, self.key, self.cycle)).with_output_types(EventBlock)

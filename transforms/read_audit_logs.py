@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 
 from transforms.audit.block import RawBlock, Split
-from transforms.connectors.audit_files import read_blocks
+from transforms.connectors.held_messages import read_split
 from transforms.progress import Progress
 
 
@@ -28,7 +28,7 @@ class ReadBlocks(beam.DoFn):
 
     def process(self, split: Split) -> Iterator[RawBlock]:
         """Read one split."""
-        for block in read_blocks(split, self._key):
+        for block in read_split(split, self._key):
             yield block
             self._progress.add(block.account.size, block.account.events)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
@@ -16,6 +16,7 @@ from transforms.audit.account import Account
 from transforms.audit.audit_ids import find_recalls
 from transforms.audit.avro_blocks import AvroBlock
 from transforms.audit.block import Split
+from transforms.audit.cycle import Cycle
 from transforms.audit.read_summary import ReadSummary
 from transforms.audit.reduce_all import loose_ids
 from transforms.audit.reduce_split import reduce_split
@@ -23,20 +24,22 @@ from transforms.audit.resolve_copies import LooseEvent
 from transforms.audit.settings import Settings
 from transforms.audit.settle_events import Unit
 from transforms.audit.settle_loose import settle_loose
-from transforms.connectors.audit_files import read_blocks
+from transforms.connectors.held_messages import read_split
 from transforms.elements import UnitCoder, compiled
 
 SHARDS = 16
 UNIT, RECALL = 0, 1
+WAITING, SETTLED = "waiting", "settled"
 _units = UnitCoder()
 
 
 class Settled(NamedTuple):
-    """What events became: encoded blocks, partial summaries by window, partial accounts."""
+    """What events became: encoded blocks, partial summaries by window, partial accounts; and what a followed input carries on."""
 
     blocks: beam.PCollection[AvroBlock]
     reads: beam.PCollection[tuple[int, bytes]]
     accounts: beam.PCollection[Account]
+    carried: beam.PCollection[tuple[str, bytes]] | None = None
 
 
 def ids_of_unit(unit: tuple[Split, Unit]) -> tuple[int, tuple[bytes, bytes, bytes]]:
@@ -66,35 +69,55 @@ def recalls(found: tuple[int, Iterable[tuple[bytes, bytes, bytes]]]) -> Iterator
 class RecallSplit(beam.DoFn):
     """Lets a split's units pass, or reduces it again with the recalled audit IDs left loose."""
 
-    def __init__(self, settings: Settings, key: bytes) -> None:
+    def __init__(self, settings: Settings, key: bytes, cycle: Cycle | None) -> None:
         self._settings = settings
         self._key = key
+        self._cycle = cycle
 
     def process(self, element: tuple[bytes, Iterable[tuple[int, bytes]]]) -> Iterator:
         """One split."""
         encoded, found = element
         values = list(found)
+        shards: dict[int, list[LooseEvent]] = {}
         recalled = [value for kind, value in values if kind == RECALL]
         if recalled:
             split = msgspec.msgpack.decode(encoded, type=Split)
-            units = reduce_split(read_blocks(split, self._key), compiled(self._settings, self._key), split, recalled[0])
+            blocks = read_split(split, self._key)
+            units = reduce_split(blocks, compiled(self._settings, self._key), split, recalled[0], cycle=self._cycle)
         else:
             units = map(_units.decode, [value for _, value in values])
         for unit in units:
             yield from _outputs(unit)
+            for event in unit.loose:
+                shards.setdefault(_shard_of(event), []).append(event)
+        for shard, events in shards.items():
+            yield beam.pvalue.TaggedOutput("loose", (shard, packed_events(events)))
 
 
 class SettleShard(beam.DoFn):
     """`settle_loose` on the loose events of one shard of audit IDs."""
 
-    def __init__(self, settings: Settings, key: bytes) -> None:
+    def __init__(self, settings: Settings, key: bytes, cycle: Cycle | None) -> None:
         self._settings = settings
         self._key = key
+        self._cycle = cycle
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator:
         """One shard."""
         shard, packed = element
-        yield from _outputs(settle_loose(compiled(self._settings, self._key), unpacked(packed), shard))
+        unit = settle_loose(compiled(self._settings, self._key), unpacked(packed), shard, cycle=self._cycle)
+        yield from _outputs(unit)
+        if unit.loose:
+            yield beam.pvalue.TaggedOutput("carried", (WAITING, msgspec.msgpack.encode((shard, packed_events(unit.loose)))))
+
+
+def packed_events(events: list[LooseEvent]) -> bytes:
+    """Loose events for their shuffle, or for a later run."""
+    return avro.compress(msgspec.msgpack.encode(events), avro.IN_TRANSIT)
+
+
+def _shard_of(event: LooseEvent) -> int:
+    return crc32(f"{event.cluster} {event.audit_id}".encode("utf-8", "surrogatepass")) % SHARDS
 
 
 def unpacked(packed: Iterable[bytes]) -> Iterator[LooseEvent]:
@@ -110,11 +133,8 @@ def _outputs(unit: Unit) -> Iterator:
         yield beam.pvalue.TaggedOutput("reads", (window, avro.compress(msgspec.msgpack.encode(rows), avro.IN_TRANSIT)))
     for account in unit.accounts:
         yield beam.pvalue.TaggedOutput("accounts", account)
-    shards: dict[int, list[LooseEvent]] = {}
-    for event in unit.loose:
-        shards.setdefault(crc32(f"{event.cluster} {event.audit_id}".encode("utf-8", "surrogatepass")) % SHARDS, []).append(event)
-    for shard, events in shards.items():
-        yield beam.pvalue.TaggedOutput("loose", (shard, avro.compress(msgspec.msgpack.encode(events), avro.IN_TRANSIT)))
+    if unit.settled:
+        yield beam.pvalue.TaggedOutput("carried", (SETTLED, unit.settled))
 
 
 def rows_of(packed: Iterable[bytes]) -> Iterator[ReadSummary]:
@@ -133,10 +153,14 @@ class ResolveCopies(beam.PTransform):
     Attributes:
       settings: what to merge and fold.
       key: of the output.
+      cycle: which run of a followed input this is.
+      waiting: what earlier runs left, by shard: their `carried` WAITING.
     """
 
     settings: Settings
     key: bytes
+    cycle: Cycle | None = None
+    waiting: Sequence[tuple[int, bytes]] = ()
 
     def expand(self, units: beam.PCollection[tuple[Split, Unit]]) -> Settled:
         """Find recalls, reduce again where there are any, settle the loose events."""
@@ -147,26 +171,36 @@ class ResolveCopies(beam.PTransform):
             | "Recalls" >> beam.FlatMap(recalls).with_output_types(tuple[bytes, tuple[int, bytes]])
         )
         packed = units | "PackedUnits" >> beam.Map(packed_unit).with_output_types(tuple[bytes, tuple[int, bytes]])
-        tags = ("blocks", "reads", "accounts", "loose")
+        tags = ("blocks", "reads", "accounts", "loose", "carried")
         settled = (
             (packed, found)
             | "UnitsAndRecalls" >> beam.Flatten()
             | "GatherSplits" >> beam.GroupByKey()
-            | "RecallSplit" >> beam.ParDo(RecallSplit(self.settings, self.key)).with_outputs(*tags)
+            | "RecallSplit" >> beam.ParDo(RecallSplit(self.settings, self.key, self.cycle)).with_outputs(*tags)
         )
+        loose = typed(settled.loose, tuple[int, bytes])
+        if self.waiting:
+            earlier = units.pipeline | "Waiting" >> beam.Create(list(self.waiting)).with_output_types(tuple[int, bytes])
+            loose = (loose, earlier) | "LooseAndWaiting" >> beam.Flatten()
         resolved = (
-            _typed(settled.loose, tuple[int, bytes])
+            loose
             | "GatherLoose" >> beam.GroupByKey()
-            | "SettleShard" >> beam.ParDo(SettleShard(self.settings, self.key)).with_outputs(*tags)
+            | "SettleShard" >> beam.ParDo(SettleShard(self.settings, self.key, self.cycle)).with_outputs(*tags)
         )
+        carried = None
+        if self.cycle is not None:
+            both = (typed(settled.carried, tuple[str, bytes]), typed(resolved.carried, tuple[str, bytes]))
+            carried = both | "Carried" >> beam.Flatten()
         return Settled(
-            (_typed(settled.blocks, AvroBlock), _typed(resolved.blocks, AvroBlock)) | "Blocks" >> beam.Flatten(),
-            (_typed(settled.reads, tuple[int, bytes]), _typed(resolved.reads, tuple[int, bytes])) | "Reads" >> beam.Flatten(),
-            (_typed(settled.accounts, Account), _typed(resolved.accounts, Account)) | "Accounts" >> beam.Flatten(),
+            (typed(settled.blocks, AvroBlock), typed(resolved.blocks, AvroBlock)) | "Blocks" >> beam.Flatten(),
+            (typed(settled.reads, tuple[int, bytes]), typed(resolved.reads, tuple[int, bytes])) | "Reads" >> beam.Flatten(),
+            (typed(settled.accounts, Account), typed(resolved.accounts, Account)) | "Accounts" >> beam.Flatten(),
+            carried,
         )
 
 
-def _typed(outputs: beam.PCollection, kind: type) -> beam.PCollection:
+def typed(outputs: beam.PCollection, kind: type) -> beam.PCollection:
+    """One of several outputs, with the type of its elements."""
     # A tagged output has no type of its own, and without one no coder of ours.
     outputs.element_type = convert_to_beam_type(kind)
     return outputs

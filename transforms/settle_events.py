@@ -21,9 +21,10 @@ from transforms.elements import compiled
 class SettleSplit(beam.DoFn):
     """One `EventSettler` per split; its blocks come in order, and the last one says so."""
 
-    def __init__(self, settings: Settings, key: bytes) -> None:
+    def __init__(self, settings: Settings, key: bytes, *, followed: bool) -> None:
         self._settings = settings
         self._key = key
+        self._followed = followed
 
     def start_bundle(self) -> None:
         """No split is under way."""
@@ -34,7 +35,7 @@ class SettleSplit(beam.DoFn):
         split = block.split
         settler = self._settlers.get(split)
         if settler is None:
-            settler = self._settlers[split] = EventSettler(compiled(self._settings, self._key), split)
+            settler = self._settlers[split] = EventSettler(compiled(self._settings, self._key), split, followed=self._followed)
         unit = settler.feed(block)
         if block.last:
             del self._settlers[split]
@@ -56,14 +57,18 @@ class SettleEvents(beam.PTransform):
     Attributes:
       settings: windows, guards, what to fold.
       key: of the output.
+      followed: whether later runs go on with this input.
     """
 
     settings: Settings
     key: bytes
+    followed: bool = False
 
     def expand(self, blocks: beam.PCollection[EventBlock]) -> beam.PCollection[tuple[Split, Unit]]:
         """One step, block by block."""
-        return blocks | "SettleEvents" >> beam.ParDo(SettleSplit(self.settings, self.key)).with_output_types(tuple[Split, Unit])
+        return blocks | "SettleEvents" >> beam.ParDo(SettleSplit(self.settings, self.key, followed=self.followed)).with_output_types(
+            tuple[Split, Unit]
+        )
 
 
 class EncodeUnit(beam.DoFn):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "schemas" / "README.md").read_text(encoding="utf-8")
 SCHEMAS = ("audit_event", "read_summary", "dead_letter", "ledger_entry")
-FLAG = re.compile(r'"([A-Z]+(?:_[A-Z]+)*_(?:UNKNOWN|INFERRED|WITHHELD|COLLISION|COMPLETION|UNDECIDABLE))"')
+FLAG = re.compile(r'"([A-Z]+(?:_[A-Z]+)*_(?:UNKNOWN|INFERRED|WITHHELD|COLLISION|COMPLETION|STAGE|UNDECIDABLE))"')
 
 
 def section(name: str) -> str:

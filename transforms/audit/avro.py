@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NULL: Final = b"\0"
 FALSE: Final = b"\0"
+TRUE: Final = b"\1"
 EMPTY: Final = b"\0"  # an array or map without items
 SOME: Final = b"\2"  # second branch of ["null", T]
 MAGIC: Final = b"Obj\x01"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from transforms.audit.block import EventBlock, Split
+    from transforms.audit.memory import Memory
 
 # Requests that have a stage ResponseStarted, and may end long after it: the API server's own list.
 LONG_RUNNING_VERBS: Final = frozenset({"watch", "proxy"})
@@ -176,15 +177,16 @@ class StageMerger:
     """Merges the stages of one split's events, block after block; what waits for its final event is carried along.
 
     Events that are settled stay in the block, with `merged` filled; loose ones need to meet the rest of their audit ID.
-    `recalled` are hashes (`audit_ids`) of audit IDs that are known to turn up elsewhere too. `key` makes the hashes that
-    loose events travel with.
+    `recalled` are hashes (`audit_ids`) of audit IDs that are known to turn up elsewhere too, `memory` knows those of earlier
+    runs. `key` makes the hashes that loose events travel with.
     """
 
-    def __init__(self, split: Split, key: bytes, *, merge: bool = True, recalled: bytes = b"") -> None:
+    def __init__(self, split: Split, key: bytes, *, merge: bool = True, recalled: bytes = b"", memory: Memory | None = None) -> None:
         self._fixed = split.cluster
         self._key = key
         self._merge = merge
         self._recalled = np.frombuffer(recalled, dtype=np.uint64)
+        self._memory = memory if memory is not None and len(memory) else None
         self._waiting: dict[Any, list[Event]] = {}
         self._paired = self._alone = 0
 
@@ -203,11 +205,11 @@ class StageMerger:
                 found.append(event)
             else:
                 groups[group_of] = [found, event]
-        forced = self._forced(groups) if len(self._recalled) else ()
+        forced = self._forced(groups) if len(self._recalled) or self._memory is not None else ()
         waiting = self._waiting
         lone: list[Event] = []
         for group_of, found in groups.items():
-            if type(found) is list and len(found) == 2 and not forced and group_of not in waiting and self._plain_pair(*found):
+            if type(found) is list and len(found) == 2 and group_of not in forced and group_of not in waiting and self._plain_pair(*found):
                 self._paired += 1
                 found[1].merged = [found[0]]
                 settled.append(found[1])
@@ -237,7 +239,10 @@ class StageMerger:
 
     def _forced(self, groups: dict[Any, Any]) -> set[Any]:
         ordered, hashes = hash_groups(groups, self._fixed or DEFAULT_CLUSTER)
-        return {ordered[at] for at in np.flatnonzero(np.isin(hashes, self._recalled))}
+        found = np.isin(hashes, self._recalled)
+        if self._memory is not None:
+            found |= self._memory.known(hashes)
+        return {ordered[at] for at in np.flatnonzero(found)}
 
     def _plain_pair(self, early: Event, final: Event) -> bool:
         """Nearly all there is: RequestReceived and ResponseComplete of one request, with nothing odd about them."""

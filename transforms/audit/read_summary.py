@@ -100,15 +100,15 @@ class ReadSummary(msgspec.Struct, array_like=True):
         self.addresses.merge(other.addresses)
         self.audit_ids.merge(other.audit_ids)
 
-    def encoded(self, length: int) -> bytes:
-        """The row as a record of `schemas/read_summary.avsc`; `length` of the window in microseconds."""
+    def encoded(self, length: int, *, late: bool = False) -> bytes:
+        """The row as a record of `schemas/read_summary.avsc`; `length` of the window in microseconds, `late`: it was closed."""
         *texts, code = self.key
         return b"".join(
             (
                 avro.string(self.cluster),
                 avro.long(self.window),
                 avro.long(self.window + length),
-                avro.FALSE,
+                avro.TRUE if late else avro.FALSE,
                 *map(avro.nullable, texts),
                 avro.NULL if code is None else avro.SOME + avro.long(code),
                 avro.long(self.count),

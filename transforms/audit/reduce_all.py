@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from transforms.audit.audit_ids import find_recalls, hash_ids
 from transforms.audit.avro_blocks import AvroBlock
 from transforms.audit.read_summary import ReadSummary, merge_rows
 from transforms.audit.reduce_split import reduce_split
+from transforms.audit.resolve_copies import LooseEvent
 from transforms.audit.settle_events import LOOSE
 from transforms.audit.settle_loose import settle_loose
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from transforms.audit.block import RawBlock, Split
-    from transforms.audit.resolve_copies import LooseEvent
+    from transforms.audit.cycle import Cycle
     from transforms.audit.settings import Compiled
     from transforms.audit.settle_events import Unit
 
@@ -29,6 +31,8 @@ class Reduced(msgspec.Struct):
     blocks: list[AvroBlock]
     reads: list[ReadSummary]
     accounts: list[Account]
+    waiting: list[LooseEvent] = []  # of a followed input
+    settled: bytes = b""  # rows for its `memory`
 
 
 def reduce_all(
@@ -36,13 +40,18 @@ def reduce_all(
     read: Callable[[Split], Iterable[RawBlock]],
     compiled: Compiled,
     trace: Callable[[Any, str, str | None], None] | None = None,
+    cycle: Cycle | None = None,
+    waiting: Iterable[LooseEvent] = (),
 ) -> Reduced:
-    """The result for all splits. `trace(event, outcome, why)` is told every event's outcome once; the order is not the input's."""
+    """The result for all splits. `trace(event, outcome, why)` is told every event's outcome once; the order is not the input's.
+
+    Where the input is followed, `cycle` says which run this is and `waiting` are the events that earlier ones left.
+    """
     traces: list[list[tuple[Any, str, str | None]]] = [[] for _ in splits]
 
     def reduce_one(at: int, recalled: bytes) -> list[Unit]:
         traces[at] = []
-        return list(reduce_split(read(splits[at]), compiled, splits[at], recalled, _teller(traces[at]) if trace else None))
+        return list(reduce_split(read(splits[at]), compiled, splits[at], recalled, _teller(traces[at]) if trace else None, cycle))
 
     units = reduce_splits(len(splits), reduce_one)
     if trace:
@@ -51,7 +60,8 @@ def reduce_all(
                 if outcome != LOOSE:
                     trace(event, outcome, why)
     flat = [unit for found in units for unit in found]
-    flat.append(settle_loose(compiled, (event for unit in flat for event in unit.loose), trace=trace))
+    settled = settle_loose(compiled, chain(waiting, *(unit.loose for unit in flat)), trace=trace, cycle=cycle)
+    flat.append(settled)
     windows: dict[int, list[ReadSummary]] = {}
     for unit in flat:
         for window, rows in unit.reads.items():
@@ -60,6 +70,8 @@ def reduce_all(
         [block for unit in flat for block in unit.blocks],
         [row for window in sorted(windows) for row in merge_rows(windows[window])],
         sum_accounts(account for unit in flat for account in unit.accounts),
+        settled.loose,
+        b"".join(unit.settled for unit in flat),
     )
 
 

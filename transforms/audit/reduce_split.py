@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from transforms.audit.apply_policy import apply_policy
+from transforms.audit.cycle import memory_of
 from transforms.audit.managed_fields import strip_managed_fields
 from transforms.audit.merge_stages import StageMerger
 from transforms.audit.parse_events import parse_events
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from transforms.audit.block import EventBlock, RawBlock, Split
+    from transforms.audit.cycle import Cycle
     from transforms.audit.settings import Compiled
 
 
@@ -42,10 +44,12 @@ def reduce_split(
     split: Split,
     recalled: bytes = b"",
     trace: Callable[[Any, str, str | None], None] | None = None,
+    cycle: Cycle | None = None,
 ) -> Iterator[Unit]:
     """All units of a split. `recalled` are hashes of audit IDs that turn up elsewhere too: their events are left loose."""
-    merger = StageMerger(split, compiled.key, merge=compiled.settings.merge, recalled=recalled)
-    settler = EventSettler(compiled, split, trace)
+    memory = None if cycle is None else memory_of(cycle)
+    merger = StageMerger(split, compiled.key, merge=compiled.settings.merge, recalled=recalled, memory=memory)
+    settler = EventSettler(compiled, split, trace, followed=cycle is not None)
     for block in blocks:
         parsed = parse_events(block, compiled.key)
         apply_policy(compiled.policy, parsed, trace)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from transforms.audit.event import EARLY_STAGES, FINAL_STAGES
+from transforms.audit.memory import FINAL_CODES, GIVEN_UP, STAGE_CODES, Known
 from transforms.audit.record import digest
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 NO_COMPLETION: Final = "NO_COMPLETION"
 AUDIT_ID_COLLISION: Final = "AUDIT_ID_COLLISION"
+LATE_STAGE: Final = "LATE_STAGE"
+LATE_COMPLETION: Final = "LATE_COMPLETION"
+PENDING: Final = "pending"
+NEVER_COMPLETED: Final = frozenset({NO_COMPLETION, LATE_STAGE})
+NEVER_FOLDED: Final = frozenset({AUDIT_ID_COLLISION, LATE_COMPLETION})
 
 
 class LooseEvent(msgspec.Struct, array_like=True):
@@ -49,6 +55,7 @@ class LooseEvent(msgspec.Struct, array_like=True):
     name: str | None = None
     addresses: list[str] = []
     why: str | None = None  # the guard that protects it
+    since: int | None = None  # when it began to wait, of a followed input: it comes from an earlier run
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -57,22 +64,55 @@ class LooseEvent(msgspec.Struct, array_like=True):
 
 
 class Resolved(msgspec.Struct):
-    """An event's outcome, and the earlier stages merged into it where it is kept or folded."""
+    """An event's outcome, or `pending`, and the earlier stages merged into it where it is kept or folded."""
 
     event: LooseEvent
     outcome: str
     merged: list[LooseEvent] = []
 
 
-def resolve_copies(events: Iterable[LooseEvent], *, merge: bool, fold: bool) -> Iterator[Resolved]:
-    """Outcomes of all events of one cluster and audit ID, whatever their order."""
+class Earlier(msgspec.Struct, frozen=True):
+    """What runs before this one of a followed input settled under the audit ID (`memory`), and which of the waiting are given up."""
+
+    known: Known
+    given_up: int  # those that wait since then, or longer
+
+    def settled(self, event: LooseEvent, digested: bytes) -> bool:
+        """Whether a copy of the event was settled; one that waits is remembered too, and is no copy of itself."""
+        return event.since is None and any(stage < GIVEN_UP and found == digested for stage, found in self.known)
+
+    def collides(self, event: LooseEvent, digested: bytes) -> bool:
+        """Whether another event of the same audit ID and stage was settled."""
+        code = STAGE_CODES.get(event.stage)
+        return code is not None and any(stage == code and found != digested for stage, found in self.known)
+
+    @property
+    def completed(self) -> bool:
+        """Whether a final event was settled."""
+        return any(stage in FINAL_CODES for stage, _ in self.known)
+
+    @property
+    def missed(self) -> bool:
+        """Whether an early stage was given up."""
+        return any(stage == GIVEN_UP for stage, _ in self.known)
+
+
+def resolve_copies(events: Iterable[LooseEvent], *, merge: bool, fold: bool, earlier: Earlier | None = None) -> Iterator[Resolved]:
+    """Outcomes of all events of one cluster and audit ID, whatever their order. `earlier` where the input is followed."""
     unique: dict[bytes, LooseEvent] = {}
-    for event in sorted(events, key=lambda event: event.order):
-        if unique.setdefault(digest(event.cluster, event.content), event) is not event:
+    for event in sorted(events, key=lambda event: (event.since is None, event.order)):
+        digested = digest(event.cluster, event.content)
+        if unique.setdefault(digested, event) is not event or (earlier is not None and earlier.settled(event, digested)):
             yield Resolved(event, "duplicate")
+            if unique[digested] is event:
+                del unique[digested]
     left = list(unique.values())
-    if left[0].audit_id is not None:
+    if left and left[0].audit_id is not None:
         _flag_collisions(left)
+        if earlier is not None:
+            for digested, event in unique.items():
+                if earlier.collides(event, digested):
+                    _flag(event, AUDIT_ID_COLLISION)
     finals = [event for event in left if event.stage not in EARLY_STAGES]
     merged: dict[int, list[LooseEvent]] = {}
     for event in left:
@@ -84,10 +124,18 @@ def resolve_copies(events: Iterable[LooseEvent], *, merge: bool, fold: bool) -> 
                 continue
             completed = any(final.stage in FINAL_STAGES and final.request == event.request for final in finals)
             if not completed and not event.alone:
-                _flag(event, NO_COMPLETION)
+                if earlier is not None and (event.since is None or event.since > earlier.given_up) and event.audit_id is not None:
+                    yield Resolved(event, PENDING)
+                    continue
+                if earlier is not None and earlier.completed:
+                    _flag(event, LATE_STAGE)
+                else:
+                    _flag(event, NO_COMPLETION)
             yield Resolved(event, "kept")
     for final in finals:
-        folds = fold and final.read is not None and AUDIT_ID_COLLISION not in (final.flags or ())
+        if earlier is not None and earlier.missed and final.stage in FINAL_STAGES:
+            _flag(final, LATE_COMPLETION)
+        folds = fold and final.read is not None and NEVER_FOLDED.isdisjoint(final.flags or ())
         yield Resolved(final, "folded" if folds else "kept", merged.get(id(final), []))
 
 

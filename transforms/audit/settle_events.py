@@ -13,10 +13,11 @@ from transforms.audit.audit_ids import hash_groups
 from transforms.audit.avro_blocks import AvroBlock, BlockBuilder
 from transforms.audit.block import DEFAULT_CLUSTER, DeadLetter, EventBlock, Split
 from transforms.audit.guards import FOLDABLE_VERBS
+from transforms.audit.memory import SettledRows
 from transforms.audit.merge_stages import ends_alone
 from transforms.audit.parts import NO_OBJECT, time_part
 from transforms.audit.read_summary import ReadSummary
-from transforms.audit.record import content_and_key, encode_event, source_part, stream_part
+from transforms.audit.record import content, content_and_key, digest, encode_event, source_part, stream_part
 from transforms.audit.resolve_copies import LooseEvent
 from transforms.audit.settings import HOUR, ODD_AFTER, ODD_BEFORE, UNKNOWN_HOUR
 
@@ -35,7 +36,7 @@ class Unit(msgspec.Struct, array_like=True):
     """What a stretch of a split became, redacted: final unless one of its audit IDs turns up elsewhere.
 
     `ids` are the settled audit IDs as hashes (`audit_ids`), `loose` the events that are not settled yet. The accounts come
-    with the last unit of the split.
+    with the last unit of the split. `settled` are rows for the `memory` of a followed input.
     """
 
     blocks: list[AvroBlock]
@@ -43,6 +44,7 @@ class Unit(msgspec.Struct, array_like=True):
     loose: list[LooseEvent]
     accounts: list[Account]
     ids: bytes = b""
+    settled: bytes = b""
 
 
 class EventSettler:
@@ -52,7 +54,9 @@ class EventSettler:
     is `LOOSE`: its outcome follows from `settle_loose`.
     """
 
-    def __init__(self, compiled: Compiled, split: Split, trace: Callable[[Any, str, str | None], None] | None = None) -> None:
+    def __init__(
+        self, compiled: Compiled, split: Split, trace: Callable[[Any, str, str | None], None] | None = None, *, followed: bool = False
+    ) -> None:
         self._compiled = compiled
         self._split = split
         self._stream = stream_part(split.uri, split.partition)
@@ -62,6 +66,7 @@ class EventSettler:
         self._trace = trace
         self._ids: list[bytes] = []
         self._loose: list[LooseEvent] = []
+        self._settled = SettledRows() if followed else None
 
     def feed(self, block: EventBlock) -> Unit | None:
         """Take over a block: what of the split is ready, if that is worth sending; at its end all there is."""
@@ -103,6 +108,8 @@ class EventSettler:
             if read is not None and why is None and fold:
                 self._reads.add(event, read, name, cluster)
                 account.folded += 1
+                if self._settled is not None:
+                    self._note_folded(event, moment)  # type: ignore[arg-type]
                 folded += event.size  # type: ignore[operator]
                 if trace:
                     trace(event, "folded", None)
@@ -115,13 +122,39 @@ class EventSettler:
                 weigh_cuts(account, event.reductions)
             if trace:
                 trace(event, "kept", why)
+        if self._settled is not None:
+            self._note_settled(events)
         if events:
             for outcome, size in (("kept", kept), ("folded", folded), ("merged", before)):
                 account.weigh(outcome, size)
 
+    def _note_folded(self, event: Event, moment: int) -> None:
+        window = moment - moment % self._compiled.settings.window
+        account: Any = event.account
+        account.fold_into(window, 1, 0)
+        stages: Any = event.merged
+        for stage in stages or ():
+            stage.account.fold_into(window, 0, 1)
+
+    def _note_settled(self, events: list[Event]) -> None:
+        """Note what later runs must know of these events and the stages merged into them, and how late it is."""
+        add, fixed = self._settled.add, self._split.cluster  # type: ignore[union-attr]
+        for event in events:
+            cluster: str = fixed or event.cluster or DEFAULT_CLUSTER
+            merged: Any = event.merged
+            for each in (event, *(merged or ())):
+                add(cluster, each.auditID, each.stage, digest(cluster, content(each)))
+            moment: int | None = event.moment
+            account: Any = event.account
+            if moment is not None and moment > account.latest:
+                account.latest = moment
+
     def _loosen(self, event: Event, request: bytes, items: list[bytes]) -> LooseEvent:
         moment, reached, plain = time_part(event.stageTimestamp)
         event.moment = self._compiled.believable(moment)  # type: ignore[assignment]
+        if self._settled is not None and event.moment is not None:
+            home: Any = event.account
+            home.latest = max(home.latest, event.moment)
         body, key = content_and_key(event, reached, plain)
         read, name, why = self._compiled.read_guard.classify(event)
         account: Account = event.account  # type: ignore[assignment]
@@ -159,7 +192,8 @@ class EventSettler:
         if not (last or blocks or many):
             return None
         reads = self._reads.flush(self._split.file, self._record) if last or many else {}
-        unit = Unit(blocks, reads, self._loose, sum_accounts(self._accounts) if last else [], b"".join(self._ids))
+        settled = b"" if self._settled is None else self._settled.packed()
+        unit = Unit(blocks, reads, self._loose, sum_accounts(self._accounts) if last else [], b"".join(self._ids), settled)
         self._ids, self._loose = [], []
         return unit
 

@@ -1,0 +1,56 @@
+"""Messages of brokers, held in memory while a run reduces them: what they say is not redacted yet, so it is written nowhere."""
+
+from __future__ import annotations
+
+import hmac
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from transforms.audit.account import Account
+from transforms.audit.block import PIECE_SIZE, RawBlock
+from transforms.connectors.audit_files import read_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from transforms.audit.block import Split
+
+SCHEME: Final = "held:"
+_held: dict[str, Sequence[tuple[int, bytes]]] = {}
+_numbers = count()
+
+
+def hold(messages: Sequence[tuple[int, bytes]]) -> str:
+    """Keep messages, (offset, value) in order, for a split to name: gives its `path`. They are held until `let_go`."""
+    path = f"{SCHEME}{next(_numbers)}"
+    _held[path] = messages
+    return path
+
+
+def let_go(path: str) -> None:
+    """No longer hold what `hold` gave this path."""
+    _held.pop(path, None)
+
+
+def read_split(split: Split, key: bytes) -> Iterator[RawBlock]:
+    """The blocks of a split, whether of a file or of held messages. Raises OSError where the file cannot be read."""
+    return message_blocks(split, key) if split.path.startswith(SCHEME) else read_blocks(split, key)
+
+
+def message_blocks(split: Split, key: bytes) -> Iterator[RawBlock]:
+    """One range, in pieces of whole messages. The range's MAC is of each value after its length (8 bytes, big-endian)."""
+    messages = _held[split.path]
+    mac = hmac.new(key, digestmod="sha256")
+    end = split.start if split.end is None else split.end
+    piece: list[tuple[int, int, bytes | None, str | None]] = []
+    size = 0
+    for offset, value in messages:
+        mac.update(len(value).to_bytes(8, "big"))
+        mac.update(value)
+        if value:
+            piece.append((offset, 0, value, None))
+        size += len(value)
+        if size >= PIECE_SIZE:
+            yield RawBlock(split, Account(split.file, split.start, end, size=size), offset, b"", items=piece)
+            piece, size = [], 0
+    yield RawBlock(split, Account(split.file, split.start, end, size=size, mac=mac.digest()), end, b"", items=piece, last=True)
