@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
-from pipelines.ledger import BROKERS
+from pipelines.ledger import BROKERS, counts_bytes
 from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, Split
 from transforms.connectors import storage
 from transforms.connectors.audit_files import BROKEN, HEAD, compression, decompressed, in_one_piece, is_failure
@@ -20,7 +20,7 @@ from transforms.connectors.audit_files import BROKEN, HEAD, compression, decompr
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pipelines.ledger import Run
+    from pipelines.ledger import Range, Run
 
 SPLIT_SIZE: Final = 64 << 20
 UNTERMINATED: Final = {"UNTERMINATED_LINE": 1}
@@ -136,15 +136,19 @@ class Held:
         self._ranges: dict[tuple[str | None, int], dict[int, set[tuple[bytes, bool]]]] = {}
         self._breaks: set[tuple[str | None, int]] = set()  # where compressed streams broke off
         for run in runs:
-            for each in run.ranges:
-                account = each.account
-                if each.settles:
-                    continue
-                unfinished = account.events == 1 and account.dead_lettered == UNTERMINATED
-                ends = self._ranges.setdefault((each.cluster, account.start), {})
-                ends.setdefault(account.end, set()).add((account.mac, unfinished))
-                if not account.dead_lettered.keys().isdisjoint(ENDS_ANYHOW):
-                    self._breaks.add((each.cluster, account.end))
+            self.add(run.ranges)
+
+    def add(self, ranges: Iterable[Range]) -> None:
+        """Hold the ranges of a run as well; where an input is followed, those of each cycle once it is committed."""
+        for each in ranges:
+            account = each.account
+            if each.settles or not counts_bytes(each):
+                continue
+            unfinished = account.events == 1 and account.dead_lettered == UNTERMINATED
+            ends = self._ranges.setdefault((each.cluster, account.start), {})
+            ends.setdefault(account.end, set()).add((account.mac, unfinished))
+            if not account.dead_lettered.keys().isdisjoint(ENDS_ANYHOW):
+                self._breaks.add((each.cluster, account.end))
 
     def reach(self, file: IO[bytes], cluster: str | None) -> tuple[int, bool]:
         """How far a stream is held from its start on, and whether it ends there.

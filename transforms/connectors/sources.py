@@ -6,10 +6,14 @@ position that the ledger names (Kafka, files), or because the broker delivers it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Protocol
 
 import msgspec
+
+# How far the ledger holds a decompressed stream of a cluster from its start on, by content, and whether it ends there: what
+# `Held.reach` of the batch planner says. It answers by all that is committed at the time it is asked.
+Reach = Callable[[IO[bytes], str | None], tuple[int, bool]]
 
 
 class SourceError(Exception):
@@ -30,7 +34,8 @@ class Stretch(msgspec.Struct):
     """Consecutive content of one stream, new since the last fetch: messages held in memory, or a piece of a file.
 
     `start` and `end` are positions of the stream, half open: Kafka offsets (holes included), running numbers of Pub/Sub
-    messages, bytes of a decompressed file. `messages` are (offset, value) in order; None for a file, which is opened at `path`.
+    messages, bytes of a decompressed file. `messages` are (offset, value) in order; None for a file: `path` is what
+    the split is to open (`read_split`), be it the name of a file or of a piece that the source holds until it hears of the commit.
     `identities` are what a broker without positions knows its messages by; empty elsewhere.
     """
 
@@ -51,8 +56,11 @@ class Source(Protocol):
     Whatever must go on while a cycle works (polling, lease extension) is the source's own business.
     """
 
-    def resume(self, positions: Mapping[tuple[str, int | None], int]) -> None:
+    def resume(self, positions: Mapping[tuple[str, int | None], int], reach: Reach) -> None:
         """Go on where the ledger ends: (uri, partition) to the next position; what is not named starts as the source sees fit.
+
+        Positions come in the order in which streams were last read. Files are found by content, for they are renamed and
+        compressed while nobody looks: `reach` tells what the ledger holds of one.
 
         Raises SourceError where the source is unreachable or a position cannot be: all problems in one text.
         """
