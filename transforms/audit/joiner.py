@@ -27,6 +27,14 @@ Tag = TypeVar("Tag")
 Joined = tuple[bytes, Tag]
 
 
+class SplitPart(NamedTuple):
+    """What a part of a GKE entry that was too large says of itself."""
+
+    uid: str
+    number: int
+    total: int
+
+
 class _Pending(NamedTuple, Generic[Tag]):
     tag: Tag
     parts: list[tuple[int, bytes]]
@@ -48,6 +56,10 @@ class Joiner(Generic[Tag]):
         prefix = _cri(record)
         if prefix:
             return self._fragment(record, prefix.end(), (stream, prefix[2].decode()), tag, last=prefix[3] == b"F")
+        return self.feed_entry(record, stream, tag)
+
+    def feed_entry(self, record: bytes, stream: str, tag: Tag) -> list[Joined[Tag]]:
+        """As `feed`, but for GKE only: fragments of the CRI format say whose they are by the file that they stand in."""
         if b'"protoPayload"' in record and (b'"split"' in record or b'"operation"' in record):
             return self._entry(record, stream, tag)
         return [(record, tag)]
@@ -74,13 +86,12 @@ class Joiner(Generic[Tag]):
     def _entry(self, record: bytes, stream: str, tag: Tag) -> list[Joined[Tag]]:
         try:
             fields = members(record)
-            split = members(fields["split"]) if "split" in fields else {}
+            part = _split_part(fields)
             operation = members(fields["operation"]) if "operation" in fields else {}
         except unreadable:
             return [(record, tag)]
-        uid, total = string(split.get("uid")), _number(split.get("totalSplits"))
-        if uid and total > 1:
-            return self._part(record, (stream, "split", uid), tag, _number(split.get("index")), total)
+        if part:
+            return self._part(record, (stream, "split", part.uid), tag, part.number, part.total)
         return self._half(record, fields, operation, stream, tag)
 
     def _part(self, record: bytes, key: tuple[str, ...], tag: Tag, index: int, total: int) -> list[Joined[Tag]]:
@@ -131,6 +142,22 @@ class Joiner(Generic[Tag]):
 def needs_joiner(first_bytes: bytes) -> bool:
     """Whether a file that begins so may hold records in several lines."""
     return b'"protoPayload"' in first_bytes or _cri_lines(first_bytes) is not None
+
+
+def split_part(record: bytes) -> SplitPart | None:
+    """Which part of which entry the record is; None where it is whole or something else."""
+    if b'"split"' not in record or b'"protoPayload"' not in record:
+        return None
+    try:
+        return _split_part(members(record))
+    except unreadable:
+        return None
+
+
+def _split_part(fields: Members) -> SplitPart | None:
+    split = members(fields["split"]) if "split" in fields else {}
+    uid, total = string(split.get("uid")), _number(split.get("totalSplits"))
+    return SplitPart(uid, _number(split.get("index")), total) if uid and total > 1 else None
 
 
 def _number(raw: bytes | msgspec.Raw | None) -> int:

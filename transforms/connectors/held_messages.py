@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hmac
 from itertools import count
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from transforms.audit.account import Account
 from transforms.audit.block import PIECE_SIZE, RawBlock
+from transforms.audit.joiner import Joiner
 from transforms.connectors.audit_files import read_blocks
 
 if TYPE_CHECKING:
@@ -38,19 +40,37 @@ def read_split(split: Split, key: bytes) -> Iterator[RawBlock]:
 
 
 def message_blocks(split: Split, key: bytes) -> Iterator[RawBlock]:
-    """One range, in pieces of whole messages. The range's MAC is of each value after its length (8 bytes, big-endian)."""
+    """One range, in pieces of whole messages. The range's MAC is of each value after its length (8 bytes, big-endian).
+
+    The parts of a split GKE entry and the halves of a GKE operation are put together where all of them are in the split.
+    """
     messages = _held[split.path]
     mac = hmac.new(key, digestmod="sha256")
+    left = 0
+    for _, value in messages:
+        mac.update(len(value).to_bytes(8, "big"))
+        mac.update(value)
+        left += len(value)
     end = split.start if split.end is None else split.end
     piece: list[tuple[int, int, bytes | None, str | None]] = []
     size = 0
-    for offset, value in messages:
-        mac.update(len(value).to_bytes(8, "big"))
-        mac.update(value)
-        if value:
-            piece.append((offset, 0, value, None))
-        size += len(value)
+    for offset, record in _joined(messages, split.uri):
+        if record:
+            piece.append((offset, 0, record, None))
+        size += len(record)
         if size >= PIECE_SIZE:
+            size = min(size, left)
+            left -= size
             yield RawBlock(split, Account(split.file, split.start, end, size=size), offset, b"", items=piece)
             piece, size = [], 0
-    yield RawBlock(split, Account(split.file, split.start, end, size=size, mac=mac.digest()), end, b"", items=piece, last=True)
+    yield RawBlock(split, Account(split.file, split.start, end, size=left, mac=mac.digest()), end, b"", items=piece, last=True)
+
+
+def _joined(messages: Sequence[tuple[int, bytes]], uri: str) -> Sequence[tuple[int, bytes]]:
+    """The messages, of GKE's entries the whole ones, each at the offset of its first part."""
+    if not any(b'"protoPayload"' in value for _, value in messages):
+        return messages
+    joiner: Joiner[int] = Joiner()
+    found = [(at, record) for offset, value in messages for record, at in joiner.feed_entry(value, uri, offset)]
+    found += [(at, record) for record, at in joiner.close()]
+    return sorted(found, key=itemgetter(0))

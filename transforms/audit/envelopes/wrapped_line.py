@@ -1,4 +1,4 @@
-"""A log line in a field of its own, as Vector, Fluent Bit, Splunk, journald, Pub/Sub and most other shippers send it.
+"""A log line in a field of its own, as Vector, Fluent Bit, Splunk, journald and most other shippers send it.
 
 Which field it is differs; what it holds, the recogniser finds out. Everything else in the wrap is about the shipping.
 """
