@@ -46,9 +46,10 @@ class KafkaClient:
         self.unreachable = False
 
     def look(self, patience: float) -> dict[str, Seen]:
-        """The topics that there are."""
+        """The topics that there are; `unreachable` says whether anybody told."""
         from confluent_kafka import KafkaError, KafkaException, TopicCollection  # noqa: PLC0415 - as above
 
+        self.unreachable = True
         asked = self._admin.describe_topics(TopicCollection(list(self._address.topics)), request_timeout=patience)
         found: dict[str, Seen] = {}
         for name, future in asked.items():
@@ -61,11 +62,16 @@ class KafkaClient:
             # As Kafka's own tools print it; all zero bits before Kafka 2.8.
             identity = str(told.topic_id).rstrip("=").replace("+", "-").replace("/", "_")
             found[name] = Seen("" if set(identity) <= {"A"} else identity, [each.id for each in told.partitions])
+        self.unreachable = False
         return found
 
     def cluster(self, patience: float) -> str:
         """The cluster's ID."""
         return self._consumer.list_topics(self._address.topics[0], patience).cluster_id or ""
+
+    def learn(self, topic: str, patience: float) -> None:
+        """Have the client know of new partitions, before it reads them: by itself it asks every five minutes."""
+        self._consumer.list_topics(topic, patience)
 
     def watermarks(self, place: Place, patience: float) -> tuple[int, int]:
         """The earliest offset of a partition, and the end of what can be read: before it no transaction is open."""
@@ -125,9 +131,7 @@ class KafkaClient:
         self._consumer.close()
 
     def _hear(self, error: KafkaError) -> None:
-        if error.code() == error._ALL_BROKERS_DOWN:  # noqa: SLF001 - so are the client's own codes named
-            self.unreachable = True
-        else:
+        if error.code() != error._ALL_BROKERS_DOWN:  # noqa: SLF001 - so are the client's own codes named
             self._said = error.str()
 
     def _note_commits(self, error: KafkaError | None, offsets: Sequence[Any]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 10.0  # seconds for a broker to answer at the start
 GLANCE: Final = 2.0  # and later, where there is a next time
+BLINK: Final = 0.3  # and where nobody answered the last time
 AT_ONCE: Final = 2000  # messages
 LEAST: Final = 64  # bytes that a message weighs, even if it is empty
 ABSENCE: Final = 30.0  # seconds after which a topic that no broker knows is taken for deleted: one that starts may not know it yet
@@ -141,8 +142,7 @@ class KafkaSource:
             if messages:
                 self._weight = max(LEAST, sum(map(len, messages)) / len(messages))
                 self._held.extend(messages)
-        if taken or not self._client.unreachable:
-            self._refresh(taken)
+        self._refresh(taken)
         stretches = [self._stretch(self._partitions[place], messages) for place, messages in taken.items()]
         self._recover([each for each in self._partitions.values() if each.astray])
         return stretches
@@ -232,7 +232,6 @@ class KafkaSource:
         if error is not None:
             self._heed(error, each, offset)
             return 0
-        self._client.unreachable = False
         if each is None or each.done:
             return 0
         if each.end is not None and offset >= each.end:
@@ -254,7 +253,6 @@ class KafkaSource:
         """What stands in place of a message: the end of a partition, or trouble."""
         code = error.code()
         if code == error._PARTITION_EOF:  # noqa: SLF001 - so are the client's own codes named
-            self._client.unreachable = False
             if each is not None and offset is not None and not each.done:
                 self._finish(each, max(each.position, offset))
         elif code in {error._AUTO_OFFSET_RESET, error._LOG_TRUNCATION, error.OFFSET_OUT_OF_RANGE} and each is not None:  # noqa: SLF001
@@ -293,7 +291,7 @@ class KafkaSource:
         from confluent_kafka import KafkaException  # noqa: PLC0415 - as above
 
         try:
-            topics = self._client.look(GLANCE)
+            topics = self._client.look(BLINK if self._client.unreachable else GLANCE)
             for name in self._address.topics:
                 if name in topics:
                     self._compare(name, topics[name], taken)
@@ -309,13 +307,13 @@ class KafkaSource:
             self._forget(name, MADE_ANEW, {place for place in taken if place[0] == name})
             for place in [place for place in taken if place[0] == name]:
                 del taken[place]
-        fresh: dict[Place, int] = {}
-        for place in ((name, number) for number in seen.partitions):
-            if self._follow and place not in self._partitions:
-                fresh[place], _ = self._client.watermarks(place, GLANCE)
-                self._partitions[place] = Partition(self._uri(name, seen), place, fresh[place], fresh[place])
+        fresh = [(name, number) for number in seen.partitions if self._follow and (name, number) not in self._partitions]
+        if fresh:
+            self._client.learn(name, GLANCE)
+            starts = {place: self._client.watermarks(place, GLANCE)[0] for place in fresh}
+            self._partitions.update({place: Partition(self._uri(name, seen), place, at, at) for place, at in starts.items()})
+            self._client.assign(starts)
         self._topics[name] = seen
-        self._client.assign(fresh)
 
     def _miss(self, name: str, taken: Taken) -> None:
         """Take a topic for deleted once it has been missing for long; what was taken from it stays good."""
