@@ -97,7 +97,6 @@ class KafkaSource:
         self._partitions: dict[Place, Partition] = {}
         self._held: deque[Message] = deque()  # received and not given yet
         self._weight = 1024.0  # bytes of a message, of late
-        self._oldest: float | None = None  # when the oldest message was written that is not acknowledged
         self._gaps: list[Gap] = []
         self._fault = ""
 
@@ -129,6 +128,8 @@ class KafkaSource:
         """See Source."""
         if self._fault:
             raise SourceError(f"{self._address}: {self._fault}")
+        if self._gaps:
+            return []  # a gap is told before what follows it
         deadline = time.monotonic() + seconds
         taken: Taken = {}
         size = 0
@@ -149,7 +150,6 @@ class KafkaSource:
 
     def acknowledge(self) -> None:
         """See Source. Offsets are committed in the background; one that fails is committed with the next."""
-        self._oldest = None
         self._client.commit({each.place: each.position for each in self._partitions.values() if each.moved})
 
     @property
@@ -168,11 +168,10 @@ class KafkaSource:
         return out
 
     def gauges(self) -> Mapping[str, float]:
-        """Messages behind, by partition, holes included; age of the oldest not acknowledged; whether no broker answers; failed commits."""
+        """Messages behind, by partition, holes included; whether no broker answers; failed commits."""
         lag = {f'lag{{partition="{topic}/{number}"}}': float(self._lag(each)) for (topic, number), each in self._partitions.items()}
-        age = 0.0 if self._oldest is None else max(0.0, time.time() - self._oldest)
         down, failed = float(self._client.unreachable), float(self._client.failed_commits)
-        return {**lag, "oldest_unacknowledged_seconds": age, "unreachable": down, "failed_commits": failed}
+        return {**lag, "unreachable": down, "failed_commits": failed}
 
     def close(self) -> None:
         """See Source. Waits some seconds for offsets that are being committed."""
@@ -240,8 +239,6 @@ class KafkaSource:
         messages = taken.get(place)
         if messages is None:
             messages = taken[place] = []
-            written = message.timestamp()[1] / 1000
-            self._oldest = written if self._oldest is None else min(self._oldest, written)
         value: Any = message.value() or b""
         messages.append((offset, value))
         each.position, each.at_end, each.moved = offset + 1, False, True

@@ -215,16 +215,6 @@ def test_a_followed_source_is_at_its_end_for_as_long_as_nothing_comes(cluster: C
     assert source.gauges()['lag{partition="audit/0"}'] == 0
 
 
-def test_the_oldest_message_that_is_not_acknowledged_grows_older(cluster: Cluster, opened: Opened):
-    cluster.write("audit", 0, b"a")
-    source = opened(follow=True)
-    assert source.gauges()["oldest_unacknowledged_seconds"] == 0
-    source.fetch(ROOM, 0.5)
-    assert 0 < source.gauges()["oldest_unacknowledged_seconds"] < 60
-    source.acknowledge()
-    assert source.gauges()["oldest_unacknowledged_seconds"] == 0
-
-
 def test_a_position_beyond_the_end_is_refused_for_each_partition(cluster: Cluster, opened: Opened):
     cluster.write("audit", 0, b"a")
     uri = f"kafka://{cluster.name}/audit"
