@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.conftest import DISK, fill
 from tests.pipelines.job import ROOT, assert_sound, command, environment, positions, reduced, sample_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.integration
-
-DISK = 24 << 20
 
 
 @pytest.fixture
@@ -25,18 +22,6 @@ def log(tmp_path: Path) -> Path:
     path = tmp_path / "audit.log"
     path.write_bytes(sample_lines(1200))
     return path
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", str(disk)], capture_output=True, check=False)  # noqa: S607 - whichever mount
-    if mounted.returncode:
-        assert "CI" not in os.environ, "CI has no small disk to fill"
-        pytest.skip("only root may mount a small disk")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)  # noqa: S607 - likewise
 
 
 def assert_failed_cleanly(done: subprocess.CompletedProcess[str], output: Path) -> None:
@@ -81,22 +66,13 @@ def test_a_disk_that_fills_while_the_job_works_fails_the_run_and_a_later_run_doe
         for line in job.stderr:
             if line.startswith("DirectRunner:"):  # planned, and found room enough
                 break
-        _fill(ballast)
+        fill(ballast)
         said = job.communicate(timeout=60)[1]
     assert_failed_cleanly(subprocess.CompletedProcess([], job.returncode, "", said), output)
     assert "No space left on device" in said
     ballast.unlink()
     assert reduced("--input", log, "--output", output)["events"] == 1200
     assert_sound(output)
-
-
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        try:
-            while file.write(b"\1" * 4096):
-                pass
-        except OSError:
-            return
 
 
 def test_a_disk_without_room_is_refused_before_work(log: Path, small_disk: Path):

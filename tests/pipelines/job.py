@@ -63,10 +63,15 @@ def records(output: Path, kind: str) -> list[dict[str, Any]]:
     return found
 
 
-def positions(output: Path) -> list[tuple[str, int, int]]:
-    """Where the events and dead letters come from."""
+def positions(output: Path) -> list[tuple[str, int, int, int]]:
+    """Where the events and dead letters come from: URI, partition (-1 of a file), offset, item."""
     return sorted(
-        (each["source"]["uri"], each["source"]["offset"], each["source"]["item"])
+        (
+            each["source"]["uri"],
+            -1 if each["source"]["partition"] is None else each["source"]["partition"],
+            each["source"]["offset"],
+            each["source"]["item"],
+        )
         for kind in ("events", "dead_letters")
         for each in records(output, kind)
     )
@@ -95,7 +100,7 @@ def leftovers(output: Path) -> list[str]:
     """What stands in the output beside what its ledger lists: nothing, when all is well."""
     listed = {file.path for run in read_ledger(str(output)) for file in run.files}
     there = {str(path.relative_to(output)) for path in output.rglob("*.avro") if path.parent.name != "ledger"}
-    state = {path.name for path in (output / "_state").iterdir()} - {"key", "lock"}
+    state = {path.name for path in (output / "_state").iterdir()} - {"key", "lock", "follow"}
     return sorted(there ^ listed) + sorted(state)
 
 

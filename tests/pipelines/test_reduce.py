@@ -95,7 +95,7 @@ def test_a_log_that_grew_adds_its_tail(job: Job):
     job.run()
     job.log.write_bytes(first + second)
     assert job.run()["events"] == 1
-    assert [offset for _, offset, _ in positions(job.output)] == [0, len(first)]
+    assert [offset for _, _, offset, _ in positions(job.output)] == [0, len(first)]
     assert_sound(job.output)
 
 
