@@ -118,10 +118,11 @@ class KafkaClient:
             self._under_way += 1
 
     def why(self, error: KafkaException) -> str:
-        """Why nobody answered: what the client heard of its connections says more than the error of a call."""
+        """Why there is no answer: where it is not a broker that says so, the client's connections say more than the error of a call."""
         for _ in range(_HEARINGS):
             self._consumer.poll(0)
-        return reason(self._said or error.args[0].str(), self._settings)
+        of_broker = error.args[0].code() > 0
+        return reason(error.args[0].str() if of_broker else self._said or error.args[0].str(), self._settings)
 
     def close(self) -> None:
         """Let go, once commits that are under way are through, or some seconds later."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PATIENCE: Final = 10.0  # seconds for a broker to answer at the start
 GLANCE: Final = 2.0  # and later, where there is a next time
 BLINK: Final = 0.3  # and where nobody answered the last time
+PAUSE: Final = 0.2
 AT_ONCE: Final = 2000  # messages
 LEAST: Final = 64  # bytes that a message weighs, even if it is empty
 ABSENCE: Final = 30.0  # seconds after which a topic that no broker knows is taken for deleted: one that starts may not know it yet
@@ -105,19 +106,19 @@ class KafkaSource:
         from confluent_kafka import KafkaException  # noqa: PLC0415 - an extra, and only Kafka's users pay for it
 
         self._open = KafkaClient(self._address, self._settings)
-        problems: list[str] = []
-        try:
-            self._cluster_id = self._client.cluster(PATIENCE)
-            self._topics = self._client.look(PATIENCE)
-            problems += [f"topic {name} does not exist" for name in self._address.topics if name not in self._topics]
-            for name, seen in self._topics.items():
-                self._begin(name, seen, positions, problems)
-        except KafkaException as error:
-            why = self._client.why(error)
-            self.close()
-            raise SourceError(
-                f"{self._address}: no answer that can be used ({why}); check the address, that the broker runs, and TLS and SASL settings"
-            ) from None
+        until = time.monotonic() + PATIENCE
+        problems: list[str] | None = None
+        while problems is None:
+            try:
+                problems = self._survey(positions)
+            except KafkaException as error:
+                if time.monotonic() < until and not _is_refusal(error.args[0]):
+                    time.sleep(PAUSE)  # a cluster that starts, or moves its leaders
+                    continue
+                why = self._client.why(error)
+                self.close()
+                advice = "check the address, that the broker runs, and TLS and SASL settings"
+                raise SourceError(f"{self._address}: no answer that can be used ({why}); {advice}") from None
         if problems:
             self.close()
             raise SourceError("\n".join(f"{self._address}: {problem}" for problem in problems))
@@ -189,6 +190,16 @@ class KafkaSource:
     def _uri(self, name: str, seen: Seen | None) -> str:
         return f"kafka://{self._cluster_id}/{name}" + (f"?id={seen.identity}" if seen and seen.identity else "")
 
+    def _survey(self, positions: Mapping[tuple[str, int | None], int]) -> list[str]:
+        """Find all partitions and where they go on; gives what is wrong. Raises KafkaException where nobody tells."""
+        self._partitions, self._gaps = {}, []
+        self._cluster_id = self._client.cluster(PATIENCE)
+        self._topics = self._client.look(PATIENCE)
+        problems = [f"topic {name} does not exist" for name in self._address.topics if name not in self._topics]
+        for name, seen in self._topics.items():
+            self._begin(name, seen, positions, problems)
+        return problems
+
     def _begin(self, name: str, seen: Seen, positions: Mapping[tuple[str, int | None], int], problems: list[str]) -> None:
         """Where each partition of a topic goes on, and to which end."""
         ledger = self._ledger(name, seen, positions)
@@ -254,14 +265,7 @@ class KafkaSource:
                 self._finish(each, max(each.position, offset))
         elif code in {error._AUTO_OFFSET_RESET, error._LOG_TRUNCATION, error.OFFSET_OUT_OF_RANGE} and each is not None:  # noqa: SLF001
             each.astray = True
-        elif error.fatal() or code in {
-            error.TOPIC_AUTHORIZATION_FAILED,
-            error.GROUP_AUTHORIZATION_FAILED,
-            error.MSG_SIZE_TOO_LARGE,
-            error._BAD_MSG,  # noqa: SLF001
-            error._BAD_COMPRESSION,  # noqa: SLF001
-            error._NOT_IMPLEMENTED,  # noqa: SLF001
-        }:
+        elif _is_refusal(error) or code in {error.MSG_SIZE_TOO_LARGE, error._BAD_MSG, error._BAD_COMPRESSION, error._NOT_IMPLEMENTED}:  # noqa: SLF001
             where = "" if each is None else f"{each}, at offset {each.position} or after it: "
             self._fault = where + reason(error.str(), self._settings)
 
@@ -348,6 +352,15 @@ class KafkaSource:
             each.at_end = each.end is not None and each.position >= each.end
             if not each.done:
                 self._client.assign({each.place: each.position})
+
+
+def _is_refusal(error: KafkaError) -> bool:
+    """Whether asking again is of no use."""
+    return error.fatal() or error.code() in {
+        error.CLUSTER_AUTHORIZATION_FAILED,
+        error.GROUP_AUTHORIZATION_FAILED,
+        error.TOPIC_AUTHORIZATION_FAILED,
+    }
 
 
 def _beyond(position: int, end: int) -> str:
