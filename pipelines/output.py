@@ -9,22 +9,21 @@ lock: both are best effort there.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from pipelines.ledger import LedgerError, Run, encode_run, key_id, read_ledger
+from pipelines.ledger import LedgerError, Range, Run, encode_run, key_id, read_ledger
 from transforms.connectors import storage
+from transforms.connectors.avro_files import OutputFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import TracebackType
-
-    from pipelines.ledger import Range
-    from transforms.connectors.avro_files import OutputFile
 
 STATE: Final = "_state"
 RECORD: Final = "commit.msgpack"
@@ -41,6 +40,20 @@ class CommitRecord(msgspec.Struct):
 
     aside: str
     files: list[str]
+
+
+class Share(msgspec.Struct):
+    """What one consumer contributes to a commit. `below` is its place below the output and below the run's `aside`, "" for all.
+
+    `state` are paths of further files aside, to be moved with the rest: what the next runs of a followed input need.
+    """
+
+    files: Sequence[OutputFile]
+    previous: str | None
+    config: str
+    ranges: Sequence[Range]
+    below: str = ""
+    state: Sequence[str] = ()
 
 
 class Output:
@@ -141,18 +154,27 @@ class Output:
         self, aside: str, files: Sequence[OutputFile], previous: str | None, config: str, key: bytes, ranges: Sequence[Range]
     ) -> str:
         """Make a run happen: its files appear at their places, its accounts in the ledger. Gives the ledger's new head."""
-        name, pieces = encode_run(files, previous, config, key, ranges)
-        path = f"ledger/{name}.avro"
-        storage.write(storage.join(aside, path), pieces)
-        paths = [*[file.path for file in files], path]
+        return self.commit_shares(aside, [Share(files, previous, config, ranges)], key)[0]
+
+    def commit_shares(self, aside: str, shares: Sequence[Share], key: bytes) -> list[str]:
+        """Make a run of several consumers happen, for all of them at once. Gives the new heads of their ledgers."""
+        paths: list[str] = []
+        heads: list[str] = []
+        for share in shares:
+            name, pieces = encode_run(share.files, share.previous, share.config, key, share.ranges)
+            own = [*[file.path for file in share.files], *share.state, f"ledger/{name}.avro"]
+            paths += [storage.join(share.below, path) if share.below else path for path in own]
+            storage.write(storage.join(aside, paths[-1]), pieces)
+            heads.append(hashlib.sha256(b"".join(pieces)).hexdigest())
         self._sync(aside, paths)
+        made = CommitRecord(aside.rpartition("/")[2], paths)
         record = storage.join(self.state, RECORD)
-        storage.write(record + ".new", [msgspec.msgpack.encode(CommitRecord(aside.rpartition("/")[2], paths))])
+        storage.write(record + ".new", [msgspec.msgpack.encode(made)])
         storage.rename(record + ".new", record)
         if storage.scheme(self.path) is None:
             storage.sync_directory(self.state)
-        self.recover()
-        return self.runs()[-1].head
+        self._finish(made)
+        return heads
 
     def _finish(self, record: CommitRecord) -> None:
         aside = storage.join(self.state, record.aside)

@@ -221,10 +221,9 @@ def test_runs_are_read_in_the_order_of_their_chain(tmp_path: Path):
 
 def test_a_lost_file_of_a_committed_run_is_told_not_passed_over(tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch):
     output = Output(str(tmp_path / "out"))
-    monkeypatch.setattr(output, "recover", lambda: None)
+    monkeypatch.setattr(output, "_finish", lambda record: None)
     output.acquire()
-    with pytest.raises(IndexError):  # without its renames the new run is not in the ledger yet
-        a_run(output, 1)
+    a_run(output, 1)
     output.release()
     next((tmp_path / "out" / "_state").rglob("aside-*/events/**/*.avro")).unlink()
     with pytest.raises(OutputError, match="part of a committed run"), Output(str(tmp_path / "out")):
