@@ -28,7 +28,8 @@ def parse_events(block: RawBlock, key: bytes) -> EventBlock:
     else:
         for offset, item, raw, code in block.items:
             if code is not None:
-                _bury(parsed, key, code, "the document is broken here", raw or b"", offset, item)
+                said = "lost before it was read" if code == "SOURCE_GAP" else "the document is broken here"
+                _bury(parsed, key, code, said, raw or b"", offset, item)
             else:
                 _parse_odd(raw or b"", offset, item, key, parsed)
     parsed.account.events += len(parsed.events)

@@ -33,6 +33,7 @@ CODES: Final[dict[str, str]] = {
     "BROKEN_DOCUMENT": "The JSON document breaks off or goes wrong here; the items before this one were read.",
     "BROKEN_ENCODING": "The base64 or gzip data that should hold events cannot be decoded, or unpacks to far too much.",
     "BROKEN_STREAM": "The compressed stream breaks off here.",
+    "SOURCE_GAP": "A followed source lost something here before it was read; nobody knows how many events.",
     "INCOMPLETE_RECORD": "Parts of a record that was split on its way are missing.",
     "UNRECOGNISED_FILE": "No record of the file is anything that audit events come as.",
 }

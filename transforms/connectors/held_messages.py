@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transforms.audit.block import Split
 
 SCHEME: Final = "held:"
+GAP: Final = "gap:"  # the `path` of a split of which nothing is left to read
 _held: dict[str, Sequence[tuple[int, bytes]]] = {}
 _numbers = count()
 
@@ -35,8 +36,17 @@ def let_go(path: str) -> None:
 
 
 def read_split(split: Split, key: bytes) -> Iterator[RawBlock]:
-    """The blocks of a split, whether of a file or of held messages. Raises OSError where the file cannot be read."""
+    """The blocks of a split, whether of a file, of held messages or of a gap. Raises OSError where the file cannot be read."""
+    if split.path == GAP:
+        return gap_blocks(split, key)
     return message_blocks(split, key) if split.path.startswith(SCHEME) else read_blocks(split, key)
+
+
+def gap_blocks(split: Split, key: bytes) -> Iterator[RawBlock]:
+    """What a source lost: one event that cannot be read, whatever it was."""
+    end = split.start if split.end is None else split.end
+    account = Account(split.file, split.start, end, mac=hmac.digest(key, b"", "sha256"))
+    yield RawBlock(split, account, split.start, b"", items=[(split.start, 0, None, "SOURCE_GAP")], last=True)
 
 
 def message_blocks(split: Split, key: bytes) -> Iterator[RawBlock]:
