@@ -11,10 +11,13 @@ from transforms.audit.account import total
 from transforms.progress import progress_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from pipelines.plan import Plan
+    from transforms.audit.account import Account
     from transforms.close_accounts import Manifest
+    from transforms.connectors.avro_files import OutputFile
 
 
 SAVINGS: Final = {
@@ -67,6 +70,25 @@ def size_text(size: float) -> str:
     return f"{size:.1f} GB"
 
 
+def summary_of(sums: Account, files: Sequence[OutputFile], elapsed: float, head: str | None) -> dict[str, Any]:
+    """The counts of a run, as `--json` prints them."""
+    return {
+        "events": sums.events,
+        "bytesIn": sums.size,
+        "bytesOut": sum(file.bytes for file in files),
+        "kept": sums.kept,
+        "folded": sums.folded,
+        "merged": sums.merged,
+        "duplicate": sums.duplicate,
+        "droppedByRule": sums.dropped_by_rule,
+        "droppedByStage": sums.dropped_by_stage,
+        "deadLettered": sums.dead_lettered,
+        "files": len(files),
+        "seconds": round(elapsed, 3),
+        "head": head or "",
+    }
+
+
 def report(summary: dict[str, Any], manifest: Manifest, planned: Plan, output: str, name: str | None = None) -> None:
     """The end of a run: what came of the events, what was saved, where the files are, what to try next."""
     say = lambda text="": print(text, file=sys.stderr)  # noqa: E731 - shorter than a def here
@@ -80,24 +102,7 @@ def report(summary: dict[str, Any], manifest: Manifest, planned: Plan, output: s
     sizes = f"{size_text(summary['bytesIn'])} read -> {size_text(summary['bytesOut'])} written ({saved:.1f} % less)"
     say(f"{events:,} events, {sizes}, {summary['seconds']:.1f} s")
     weights = total(manifest.accounts).sizes
-    rows = [
-        ("kept", summary["kept"], weights.get("kept"), "written whole to events/"),
-        ("merged", summary["merged"], weights.get("merged"), "earlier stages, in their final event's record"),
-        ("folded", summary["folded"], weights.get("folded"), "reads, counted in reads/"),
-        ("duplicate", summary["duplicate"], weights.get("duplicate"), "the same again"),
-        ("dropped by rule", sum(summary["droppedByRule"].values()), None, "level None in the policy"),
-        ("dropped by stage", summary["droppedByStage"], None, "omitStages in the policy"),
-        ("dead letters", sum(summary["deadLettered"].values()), None, ", ".join(sorted(summary["deadLettered"])) or "unreadable"),
-    ]
-    for outcome, count, size, meaning in rows:
-        if count or outcome in ("kept", "merged", "folded", "duplicate"):
-            share = 100 * count / events if events else 0
-            say(f"  {outcome:<17}{count:>12,}  {share:5.1f} %  {size_text(size) if size else '':>9}  {meaning}")
-    accounted = sum(count for _, count, *_ in rows)
-    closed = "= events: the accounts are closed" if accounted == events else "!= events: THE ACCOUNTS ARE NOT CLOSED"
-    say(f"  {'sum':<17}{accounted:>12,}  {closed}")
-    if summary["droppedByRule"].get("none"):
-        say(f"  note: {summary['droppedByRule']['none']:,} events matched no rule of the policy and were dropped, as kube-apiserver would")
+    _table(summary, weights)
     savings = [(weights.get(what, 0), name) for what, name in SAVINGS.items() if weights.get(what)]
     if savings:
         say("biggest savings: " + ", ".join(f"{name} {size_text(size)}" for size, name in sorted(savings, reverse=True)[:4]))
@@ -108,3 +113,41 @@ def report(summary: dict[str, Any], manifest: Manifest, planned: Plan, output: s
         by_kind[file.kind] = by_kind.get(file.kind, 0) + file.bytes
     say("files: " + (", ".join(f"{output}/{kind}/ {size_text(size)}" for kind, size in sorted(by_kind.items())) or "none"))
     say(f"next:  python -m pipelines.cat {output}/events | head        python -m pipelines.verify --output {output}")
+
+
+def report_following(summary: dict[str, Any], weights: dict[str, int], output: str, name: str | None = None) -> None:
+    """The end of a job that followed or drained: what all its cycles committed."""
+    say = lambda text="": print(text, file=sys.stderr)  # noqa: E731 - as above
+    if name is not None:
+        say(f"consumer {name}:")
+    if not summary["events"] and not summary["pending"]:
+        say("nothing new")
+        return
+    sizes = f"{size_text(summary['bytesIn'])} read -> {size_text(summary['bytesOut'])} written"
+    say(f"{summary['events']:,} events, {sizes} in {summary['files']} files, {summary['seconds']:.1f} s")
+    _table(summary, weights)
+    say(f"next:  python -m pipelines.cat {output}/events | head        python -m pipelines.verify --output {output}")
+
+
+def _table(summary: dict[str, Any], weights: dict[str, int]) -> None:
+    say = lambda text="": print(text, file=sys.stderr)  # noqa: E731 - as above
+    events, pending = summary["events"], summary.get("pending", 0)
+    rows = [
+        ("kept", summary["kept"], weights.get("kept"), "written whole to events/"),
+        ("merged", summary["merged"], weights.get("merged"), "earlier stages, in their final event's record"),
+        ("folded", summary["folded"], weights.get("folded"), "reads, counted in reads/"),
+        ("duplicate", summary["duplicate"], weights.get("duplicate"), "the same again"),
+        ("dropped by rule", sum(summary["droppedByRule"].values()), None, "level None in the policy"),
+        ("dropped by stage", summary["droppedByStage"], None, "omitStages in the policy"),
+        ("dead letters", sum(summary["deadLettered"].values()), None, ", ".join(sorted(summary["deadLettered"])) or "unreadable"),
+        ("pending", pending, None, "wait for their outcome" if pending >= 0 else "waited, and have their outcome now"),
+    ]
+    for outcome, count, size, meaning in rows:
+        if count or outcome in ("kept", "merged", "folded", "duplicate"):
+            share = 100 * count / events if events else 0
+            say(f"  {outcome:<17}{count:>12,}  {share:5.1f} %  {size_text(size) if size else '':>9}  {meaning}")
+    accounted = sum(count for _, count, *_ in rows)
+    closed = "= events: the accounts are closed" if accounted == events else "!= events: THE ACCOUNTS ARE NOT CLOSED"
+    say(f"  {'sum':<17}{accounted:>12,}  {closed}")
+    if summary["droppedByRule"].get("none"):
+        say(f"  note: {summary['droppedByRule']['none']:,} events matched no rule of the policy and were dropped, as kube-apiserver would")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -62,6 +63,19 @@ class Run(msgspec.Struct):
 def counts_bytes(each: Range) -> bool:
     """Whether the offsets of a range are bytes; those of brokers count messages."""
     return storage.scheme(each.uri) not in BROKERS
+
+
+def beginning_anew(ranges: Sequence[Range]) -> set[int]:
+    """Numbers of the ranges of streams that begin anew under their old name: their records do not say of which range they are."""
+    by_stream: dict[Stream, list[int]] = {}
+    for at, each in enumerate(ranges):
+        by_stream.setdefault(each.stream, []).append(at)
+    out: set[int] = set()
+    for numbers in by_stream.values():
+        ordered = sorted((ranges[at].account.start, ranges[at].account.end) for at in numbers)
+        if any(before[1] > after[0] or before[0] == after[0] for before, after in pairwise(ordered)):
+            out.update(numbers)
+    return out
 
 
 def key_id(key: bytes) -> str:

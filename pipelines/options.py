@@ -74,6 +74,41 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--allow_empty", action="store_true", help="accept an input that names no files")
 
 
+def add_following_flags(parser: argparse.ArgumentParser) -> None:
+    """--follow and what belongs to it."""
+    group = parser.add_argument_group("following", "Of --follow, and of kafka:// and pubsub:// with or without it.")
+    group.add_argument(
+        "--follow",
+        action="store_true",
+        help="go on for ever: new messages, new and growing files. Default: to the end of what is there at the start",
+    )
+    group.add_argument(
+        "--dedupe_horizon",
+        type=seconds,
+        default=3600,
+        metavar="DURATION",
+        help="how long copies of an event, and messages that come again, are recognised. Default: 1h",
+    )
+    group.add_argument(
+        "--completion_wait",
+        type=seconds,
+        default=600,
+        metavar="DURATION",
+        help="how long an early stage waits for its final event before it is kept as NO_COMPLETION. Default: 10m",
+    )
+    group.add_argument(
+        "--commit_every",
+        type=seconds,
+        default=2,
+        metavar="DURATION",
+        help="how long content is gathered before it is reduced and committed; longer makes fewer and larger files. Default: 2s",
+    )
+    group.add_argument("--client_config", metavar="FILE", help="further settings of the broker's client, name=value lines")
+    group.add_argument(
+        "--metrics_port", metavar="[HOST:]PORT", help="serve numbers for Prometheus at /metrics; on the loopback where no host is given"
+    )
+
+
 def add_reduction_flags(parser: argparse.ArgumentParser, *, consumers: bool = False) -> None:
     """The flags that decide what becomes of an event; with `consumers` several policies may be given, each named."""
     group = parser.add_argument_group("reduction")

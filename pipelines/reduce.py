@@ -25,7 +25,9 @@ import msgspec
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from pipelines import options
-from pipelines.display import Ticker, report
+from pipelines.display import Ticker, report, summary_of
+from pipelines.follow_command import check_following, follow
+from pipelines.followed_inputs import is_followed, sources_of
 from pipelines.graph import Task, build, local_options
 from pipelines.ledger import Run, ranges_of
 from pipelines.output import Output, OutputError
@@ -35,6 +37,7 @@ from transforms.audit.self_test import self_test
 from transforms.audit.settings import Compiled, Settings
 from transforms.close_accounts import MANIFEST, Manifest
 from transforms.connectors import storage
+from transforms.connectors.sources import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,6 +80,7 @@ def parser() -> options.Parser:
     )
     output.add_argument("--json", action="store_true", help="print the final counts as one JSON document on stdout")
     options.add_reduction_flags(out, consumers=True)
+    options.add_following_flags(out)
     integrity = out.add_argument_group("integrity")
     options.add_key_flag(integrity)
     integrity.add_argument(
@@ -116,8 +120,12 @@ def run(argv: Sequence[str]) -> int:
     warnings: list[str] = []
     consumers = options.consumers_of(known, problems, warnings)
     given = options.key_of(known, problems)
-    files = [] if known.self_test else options.files_of(known, known.output, problems)
+    followed = is_followed(known) and not known.self_test
+    sources = sources_of(known, problems) if followed else []
+    files = [] if known.self_test or followed else options.files_of(known, known.output, problems)
     parsed = beam_options(rest, problems)
+    if followed:
+        check_following(known, parsed, problems)
     if not problems:
         survivors = self_test(Compiled(consumers[0][1], given or b"").redactor)
         problems += [f"redaction fails its self-test: {path}" for path in survivors]
@@ -130,6 +138,8 @@ def run(argv: Sequence[str]) -> int:
         return 0
     with Output(known.output) as output:
         key = output.key(given)
+        if followed:
+            return follow(known, output, consumers, sources, key, parsed)
         jobs = [_job(output, name, settings, key, files) for name, settings in consumers]
         trouble = options.disk_problem(known.output, jobs[0].planned.bytes, compressed=jobs[0].planned.compressed)
         if trouble is not None:
@@ -184,29 +194,9 @@ def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes) -> Iterato
             manifest = msgspec.msgpack.decode(storage.read(storage.join(job.aside, MANIFEST)), type=Manifest)
             ranges = ranges_of(manifest.accounts, planned.splits)
             head = job.output.commit(job.aside, manifest.files, head, job.settings.recorded(), key, ranges)
-        summary = summary_of(manifest, time.monotonic() - began, head)
+        summary = summary_of(total(manifest.accounts), manifest.files, time.monotonic() - began, head)
         report(summary, manifest, job.planned, job.output.path, job.name)
         yield job, summary
-
-
-def summary_of(manifest: Manifest, elapsed: float, head: str | None) -> dict[str, Any]:
-    """The counts of a run, as `--json` prints them."""
-    sums = total(manifest.accounts)
-    return {
-        "events": sums.events,
-        "bytesIn": sums.size,
-        "bytesOut": sum(file.bytes for file in manifest.files),
-        "kept": sums.kept,
-        "folded": sums.folded,
-        "merged": sums.merged,
-        "duplicate": sums.duplicate,
-        "droppedByRule": sums.dropped_by_rule,
-        "droppedByStage": sums.dropped_by_stage,
-        "deadLettered": sums.dead_lettered,
-        "files": len(manifest.files),
-        "seconds": round(elapsed, 3),
-        "head": head or "",
-    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -219,6 +209,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OutputError as error:
         print(f"refused; nothing was done:\n  {error}", file=sys.stderr)
         return 2
+    except SourceError as error:
+        print(f"stopped: {error}\nwhat was committed stays; run it again to go on", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: nothing of this run is in the output; run it again", file=sys.stderr)
         return 130

@@ -22,7 +22,8 @@ import msgspec
 
 from pipelines import options
 from pipelines.check_files import FoundRecords, check_container, check_files, place_text
-from pipelines.ledger import LedgerError, Range, Run, Stream, counts_bytes, key_id, read_ledger, read_run
+from pipelines.checkpoint import is_followed
+from pipelines.ledger import LedgerError, Range, Run, Stream, beginning_anew, counts_bytes, key_id, read_ledger, read_run
 from pipelines.output import RECORD, STATE
 from pipelines.replay import replay_runs
 from transforms.audit.account import total
@@ -42,6 +43,7 @@ class Verdict(msgspec.Struct):
     problems: list[str]
     totals: dict[str, Any]
     head: str
+    followed: int = 0  # runs of followed inputs, which no input can prove
 
     @property
     def closed(self) -> bool:
@@ -78,9 +80,12 @@ def verify(output: str, head: str | None = None, files: Sequence[str] | None = N
         problems += _equations(run)
         problems += _against_output(output, run, records)
     problems += _pending(runs)
+    problems += _messages(runs)
+    followed = sum(map(is_followed, runs))
     if files is not None and key is not None:
-        problems += replay_runs(output, list(zip(runs, found, strict=True)), files, key)
-    return Verdict(problems, _totals(runs), last)
+        batch = [(run, records) for run, records in zip(runs, found, strict=True) if not is_followed(run)]
+        problems += replay_runs(output, batch, files, key)
+    return Verdict(problems, _totals(runs), last, followed)
 
 
 def _beyond(head: str, runs: Sequence[Run]) -> str:
@@ -122,8 +127,9 @@ def _place(each: Range) -> str:
 
 
 def _equations(run: Run) -> Iterator[str]:
-    """Every event of every range has one outcome, and the ranges of an input follow one another."""
+    """Every event of every range has one outcome, and the ranges of an input follow one another (a followed one may begin anew)."""
     ends: dict[Stream, int] = {}
+    followed = is_followed(run)
     for each in run.ranges:
         account = each.account
         place = f"{run.path}: {_place(each)}"
@@ -133,9 +139,21 @@ def _equations(run: Run) -> Iterator[str]:
             continue
         if counts_bytes(each) and account.size != account.end - account.start:
             yield f"{place}: {account.size} bytes read, but the range has {account.end - account.start}"
-        if ends.get(each.stream, account.start) != account.start:
+        if not followed and ends.get(each.stream, account.start) != account.start:
             yield f"{place}: the range before it ends at {ends[each.stream]}"
         ends[each.stream] = account.end
+
+
+def _messages(runs: Sequence[Run]) -> Iterator[str]:
+    """No message of a broker is in two ranges."""
+    ends: dict[Stream, int] = {}
+    for run in runs:
+        for each in run.ranges:
+            if each.settles or counts_bytes(each):
+                continue
+            if each.account.start < ends.get(each.stream, each.account.start):
+                yield f"{run.path}: {_place(each)}: an earlier range goes on to {ends[each.stream]}"
+            ends[each.stream] = max(each.account.end, ends.get(each.stream, 0))
 
 
 def _pending(runs: Sequence[Run]) -> Iterator[str]:
@@ -154,7 +172,12 @@ def _against_output(output: str, run: Run, found: FoundRecords) -> Iterator[str]
     """What the ledger says was written, against what is there: by range where a record says its range, else by run."""
     kept, dead = found.by_range([(each.stream, each.account.start) for each in run.ranges])
     events, letters_place = storage.join(output, "events"), storage.join(output, "dead_letters")
+    shared = beginning_anew(run.ranges)
+    for stream in {run.ranges[at].stream for at in shared}:
+        yield from _against_stream(run, stream, kept, dead)
     for at, each in enumerate(run.ranges):
+        if at in shared:
+            continue
         account = each.account
         place = f"{run.path}: {_place(each)}"
         if kept[at] != account.kept:
@@ -172,6 +195,20 @@ def _against_output(output: str, run: Run, found: FoundRecords) -> Iterator[str]
         yield f"{run.path}: {sums.folded} folded events in the run's ranges, but its records in reads stand for {found.folded}"
     if sums.merged != found.merged:
         yield f"{run.path}: {sums.merged} merged events in the run's ranges, but its records in events and reads stand for {found.merged}"
+
+
+def _against_stream(run: Run, stream: Stream, kept: Sequence[int], dead: Mapping[int, Mapping[str, int]]) -> Iterator[str]:
+    """All ranges of a stream together."""
+    numbers = [at for at, each in enumerate(run.ranges) if each.stream == stream]
+    sums = total([run.ranges[at].account for at in numbers])
+    found = sum(kept[at] for at in numbers)
+    letters: Counter[str] = Counter()
+    for at in numbers:
+        letters.update(dead.get(at, {}))
+    if sums.kept != found:
+        yield f"{run.path}: {place_text(stream)}: {sums.kept} events kept, but {found} records of it"
+    if letters != Counter(sums.dead_lettered):
+        yield f"{run.path}: {place_text(stream)}: dead letters {dict(sums.dead_lettered)}, but records of {dict(letters)}"
 
 
 def _totals(runs: Sequence[Run]) -> dict[str, Any]:
@@ -248,7 +285,13 @@ def _report(verdict: Verdict, *, replayed: bool) -> None:
         print(f"… and {len(verdict.problems) - SHOWN} more (--json has all)", file=sys.stderr)
     totals = verdict.totals
     what = f"{totals['runs']} runs, {totals['ranges']:,} ranges, {totals['events']:,} events, {totals['files']} files"
+    if totals["pending"]:
+        what += f", {totals['pending']:,} events pending"
     how = "the input was read again and gives the same records" if replayed else "from the output alone; --input proves each outcome too"
+    if verdict.followed:
+        how = f"from the output alone for {verdict.followed} runs of a followed input, which go on where others left off" + (
+            f"; for the rest {how}" if verdict.followed < totals["runs"] else ""
+        )
     print(f"closed: {what}; {how}" if verdict.closed else f"NOT CLOSED: {len(verdict.problems)} problems; {what}", file=sys.stderr)
     print(f"head: {verdict.head}", file=sys.stderr)
 

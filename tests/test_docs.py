@@ -96,7 +96,15 @@ def test_every_flag_says_what_it_does(command: str):
 
 def test_the_help_of_the_main_job_has_groups_examples_and_exit_codes():
     text = reduce.parser().format_help()
-    assert re.findall(r"^(\w+):$", text, re.MULTILINE)[1:] == ["input", "output", "reduction", "redaction", "integrity", "examples"]
+    assert re.findall(r"^(\w+):$", text, re.MULTILINE)[1:] == [
+        "input",
+        "output",
+        "reduction",
+        "redaction",
+        "following",
+        "integrity",
+        "examples",
+    ]
     assert len(re.findall(r"^  python -m pipelines\.reduce --runner=DirectRunner", text.partition("\nexamples:")[2], re.MULTILINE)) == 3
     assert "exit codes: 0 done" in text
 

@@ -22,7 +22,8 @@ class ReadBlocks(beam.DoFn):
 
     def setup(self) -> None:
         """The collector walks thousands of live events again and again for nothing; let it look less often."""
-        gc.freeze()
+        if not gc.get_freeze_count():  # once in a process: what is frozen is never freed, and a followed input comes here every cycle
+            gc.freeze()
         gc.set_threshold(200_000, 50, 50)
         self._progress = Progress(self._progress_path)
 

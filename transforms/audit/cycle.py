@@ -21,15 +21,16 @@ class Cycle(msgspec.Struct, frozen=True):
     closing: int
     wait: int
     memory: tuple[str, ...] = ()  # paths of the files of rows of what was settled within the horizon
+    output: str = ""  # whose memory it is
 
 
-@lru_cache(maxsize=1)
-def _memory_of_worker() -> Memory:
+@lru_cache(maxsize=64)
+def _memory_of_worker(output: str) -> Memory:  # noqa: ARG001 - one for each
     return Memory()
 
 
 def memory_of(cycle: Cycle) -> Memory:
     """The cycle's memory, opened. A worker keeps what it holds from one cycle to the next. Raises OSError, ValueError."""
-    memory = _memory_of_worker()
+    memory = _memory_of_worker(cycle.output)
     memory.hold(cycle.memory)
     return memory

@@ -76,6 +76,11 @@ class Earlier(msgspec.Struct, frozen=True):
 
     known: Known
     given_up: int  # those that wait since then, or longer
+    now: int = 1 << 62  # since when those of this run wait
+
+    def waits(self, event: LooseEvent) -> bool:
+        """Whether an early stage goes on waiting for its final event."""
+        return (self.now if event.since is None else event.since) > self.given_up
 
     def settled(self, event: LooseEvent, digested: bytes) -> bool:
         """Whether a copy of the event was settled; one that waits is remembered too, and is no copy of itself."""
@@ -124,7 +129,7 @@ def resolve_copies(events: Iterable[LooseEvent], *, merge: bool, fold: bool, ear
                 continue
             completed = any(final.stage in FINAL_STAGES and final.request == event.request for final in finals)
             if not completed and not event.alone:
-                if earlier is not None and (event.since is None or event.since > earlier.given_up) and event.audit_id is not None:
+                if earlier is not None and event.audit_id is not None and earlier.waits(event):
                     yield Resolved(event, PENDING)
                     continue
                 if earlier is not None and earlier.completed:

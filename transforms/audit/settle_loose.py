@@ -86,7 +86,7 @@ def _earlier(groups: Iterable[tuple[str, str | None]], cycle: Cycle | None) -> d
         return {}
     ids = {group: row_id(*group) for group in groups}
     known = memory_of(cycle).recall(ids.values())
-    return {group: Earlier(known.get(number, []), cycle.now - cycle.wait) for group, number in ids.items()}
+    return {group: Earlier(known.get(number, []), cycle.now - cycle.wait, cycle.now) for group, number in ids.items()}
 
 
 def _remember(event: LooseEvent, outcome: str, account: Account, settled: SettledRows) -> None:

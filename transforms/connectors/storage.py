@@ -126,6 +126,14 @@ def delete_below(directory: str) -> None:
         filesystem(directory).delete(paths)
 
 
+def delete_file(path: str) -> None:
+    """Delete a file, if it is there."""
+    if scheme(path) is None:
+        Path(path).unlink(missing_ok=True)
+    else:
+        filesystem(path).delete([path])
+
+
 def sync_directory(path: str) -> None:
     """Make the names in a local directory durable; object stores need none of it."""
     if scheme(path) is None:
