@@ -16,6 +16,7 @@ from pipelines.ledger import BROKERS, counts_bytes
 from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, Split
 from transforms.connectors import storage
 from transforms.connectors.audit_files import BROKEN, HEAD, compression, decompressed, in_one_piece, is_failure
+from transforms.connectors.directories import files_below, is_skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -94,22 +95,14 @@ def _matches(pattern: str, output: str | None) -> tuple[list[str], str | None]:
 def _remote_matches(pattern: str) -> list[str]:
     system = storage.filesystem(pattern)
     if not has_magic(pattern) and not system.exists(pattern):
-        return [path for path, _ in storage.files_below(pattern) if not _skipped(path.removeprefix(pattern))]
+        return [path for path, _ in storage.files_below(pattern) if not is_skipped(path.removeprefix(pattern))]
     return sorted(metadata.path for match in system.match([pattern]) for metadata in match.metadata_list)
-
-
-def _skipped(path: str) -> bool:
-    return any(name.startswith((".", "_")) or name.endswith(".tmp") for name in path.split("/") if name)
 
 
 def _below(directory: Path, output: str | None) -> list[str]:
     """Files below a directory, sorted; without hidden and temporary ones and the output itself."""
     own = None if output is None or storage.scheme(output) else os.path.realpath(output)
-    found: list[str] = []
-    for root, directories, names in os.walk(directory):
-        directories[:] = sorted(name for name in directories if not _skipped(name) and os.path.realpath(os.path.join(root, name)) != own)  # noqa: PTH118 - speed
-        found += [os.path.join(root, name) for name in names if not _skipped(name)]  # noqa: PTH118 - likewise
-    return sorted(found)
+    return sorted(entry.path for entry in files_below(str(directory), own, lambda _: None))
 
 
 def _unreadable(path: str) -> str | None:
@@ -157,7 +150,14 @@ class Held:
         """
         at = 0
         tail = b""
-        while ends := {end: held for end, held in self._ranges.get((cluster, at), {}).items() if end > at}:
+        while True:
+            more = tail or _more(file)
+            if more is None:
+                return at, (cluster, at) in self._breaks
+            if not more:
+                return at, at > 0 or at in self._ranges.get((cluster, at), ())
+            tail = more
+            ends = {end: held for end, held in self._ranges.get((cluster, at), {}).items() if end > at}
             mac = hmac.new(self._key, digestmod="sha256")
             read, reached = at, None
             for end in sorted(ends):
@@ -175,10 +175,6 @@ class Held:
             if reached is None:
                 return at, False
             at = reached
-        rest = tail or _more(file)
-        if rest is None:
-            return at, (cluster, at) in self._breaks
-        return at, not rest and (at > 0 or at in self._ranges.get((cluster, at), ()))
 
 
 def _more(file: IO[bytes]) -> bytes | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
@@ -15,11 +14,9 @@ from hypothesis import strategies as st
 from pipelines.ledger import Range, Run
 from pipelines.plan import Held, Input, expand, parse_input, plan
 from tests.examples import an_event, lines
+from transforms.audit.block import Split
 from transforms.audit.parse_events import parse_events
 from transforms.connectors.audit_files import read_blocks
-
-if TYPE_CHECKING:
-    from transforms.audit.block import Split
 
 KEY = b"a key of tests: at least 16 bytes"
 
@@ -202,3 +199,13 @@ def test_a_broken_gzip_does_not_keep_the_rest_from_being_planned(tmp_path: Path)
     path = tmp_path / "audit.log.gz"
     path.write_bytes(packed[: len(packed) // 2])
     assert planned_again(path, Held([], KEY)) == [(0, None)]
+
+
+def test_a_log_is_held_to_its_end_though_another_of_the_same_lengths_went_on(tmp_path: Path):
+    one, other = tmp_path / "one.log", tmp_path / "other.log"
+    one.write_bytes(lines(an_event(verb="patch")))
+    other.write_bytes(lines(*[an_event(verb="watch")] * 2))
+    size = one.stat().st_size
+    assert other.stat().st_size == 2 * size
+    cut = [Split(1, str(other), str(other), 0, size), Split(1, str(other), str(other), size, 2 * size)]
+    assert planned_again(one, held(*plan([(str(one), None)]).splits, *cut)) == []

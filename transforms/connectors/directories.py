@@ -1,0 +1,63 @@
+"""Which files a directory or glob names: the same ones for a batch run and for one that follows them."""
+
+from __future__ import annotations
+
+import os
+from glob import glob, has_magic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def is_skipped(path: str) -> bool:
+    """Whether a part of a path says that it is hidden, or not finished."""
+    return any(name.startswith((".", "_")) or name.endswith(".tmp") for name in path.split("/") if name)
+
+
+def files_below(directory: str, output: str | None, trouble: Callable[[OSError], None]) -> Iterator[os.DirEntry[str]]:
+    """What is below a directory, less hidden and temporary files and directories and the output (its real path) itself.
+
+    In no order. Symbolic links to files are followed, those to directories are not. A directory that cannot be read is
+    told to `trouble`; one that vanishes has nothing in it.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            found = [entry for entry in entries if not is_skipped(entry.name)]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        trouble(error)
+        return
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            if output is None or os.path.realpath(entry.path) != output:
+                yield from files_below(entry.path, output, trouble)
+        elif not (entry.is_symlink() and entry.is_dir()):
+            yield entry
+
+
+def files_named(pattern: str, output: str | None, trouble: Callable[[OSError], None]) -> Iterator[tuple[str, os.stat_result]]:
+    """What a path, directory or glob names now, each with its status; what cannot be told is told to `trouble`."""
+    if os.path.isdir(pattern):  # noqa: PTH112 - these run for every look
+        named = [pattern]
+    elif has_magic(pattern) and not os.path.lexists(pattern):
+        named = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob wants a base
+    else:
+        named = [pattern]
+    for name in named:
+        try:
+            if os.path.isdir(name):  # noqa: PTH112
+                for entry in files_below(name, output, trouble):
+                    try:
+                        yield entry.path, entry.stat()
+                    except FileNotFoundError:
+                        continue
+                    except OSError as error:
+                        trouble(error)
+            else:
+                yield name, os.stat(name)  # noqa: PTH116
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            trouble(error)
