@@ -64,6 +64,11 @@ class Joiner(Generic[Tag]):
             return self._entry(record, stream, tag)
         return [(record, tag)]
 
+    @property
+    def pending(self) -> bool:
+        """Whether a record waits for its other parts."""
+        return bool(self._pending)
+
     def close(self) -> list[Joined[Tag]]:
         """What is still incomplete."""
         out = [leftover for key in list(self._pending) for leftover in self._leave(key)]

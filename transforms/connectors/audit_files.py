@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hmac
 import zlib
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import zstandard
@@ -17,7 +18,8 @@ from transforms.audit.recognise import recognise
 from transforms.connectors.storage import opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 GZIP: Final = b"\x1f\x8b"
 ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -100,20 +102,29 @@ class _Cut(Exception):
     """The compressed stream broke off."""
 
 
-def read_blocks(split: Split, key: bytes, block_size: int = BLOCK_SIZE) -> Iterator[RawBlock]:
+@contextmanager
+def stream_of(split: Split) -> Iterator[IO[bytes]]:
+    """The stream that a split's file holds, at the split's start. Raises OSError."""
+    with opened(split.path) as file:
+        stream = decompressed(file)
+        _skip(stream, file, split.start)
+        yield stream
+
+
+def read_blocks(
+    split: Split, key: bytes, block_size: int = BLOCK_SIZE, open_stream: Callable[[Split], AbstractContextManager[IO[bytes]]] = stream_of
+) -> Iterator[RawBlock]:
     """The blocks of a split, in order; the last one says so. Memory: a few blocks, or the longest line.
 
     A line beyond LINE_LIMIT, and what follows a break in a compressed stream, become one dead letter each. Raises OSError
     where the file cannot be read at all.
     """
-    with opened(split.path) as file:
-        stream = decompressed(file)
-        _skip(stream, file, split.start)
+    with open_stream(split) as stream:
         reader = _Stream(stream, None if split.end is None else split.end - split.start)
         head = reader.peek(HEAD)
         if split.start == 0 and looks_like_document(head, len(head) < HEAD):
             yield from _documents(split, reader, key, block_size)
-        elif split.start == 0 and _foreign(head) and not _mentions_events(split):
+        elif split.start == 0 and is_foreign(head) and not _mentions_events(split, open_stream):
             yield _unrecognised(split, reader, key, block_size)
         elif needs_joiner(head):
             joined = _joined(split, _lines(split, reader, key, block_size))
@@ -124,19 +135,19 @@ def read_blocks(split: Split, key: bytes, block_size: int = BLOCK_SIZE) -> Itera
 
 def in_one_piece(head: bytes, *, whole: bool) -> bool:
     """Whether a file that begins like this must be read from start to end: what is one record may stand in many lines."""
-    return looks_like_document(head, whole) or needs_joiner(head) or _foreign(head)
+    return looks_like_document(head, whole) or needs_joiner(head) or is_foreign(head)
 
 
-def _foreign(head: bytes) -> bool:
+def is_foreign(head: bytes) -> bool:
     """Whether none of a file's first lines is a record of any kind."""
     lines = [line for line in head.split(b"\n")[:_LOOKED_AT] if line.strip()]
     return bool(lines) and all(found.code in ("INVALID_JSON", "INVALID_UTF8") for line in lines for found in recognise(line[:LONGEST_LOOK]))
 
 
-def _mentions_events(split: Split) -> bool:
+def _mentions_events(split: Split, open_stream: Callable[[Split], AbstractContextManager[IO[bytes]]]) -> bool:
     """Whether anything further on in the file looks like an event after all."""
-    with opened(split.path) as file:
-        reader = _Stream(decompressed(file), split.end)
+    with open_stream(split) as stream:
+        reader = _Stream(stream, split.end)
         tail = b""
         while chunk := reader.read(BLOCK_SIZE):
             if any(word in tail + chunk for word in (b"auditID", b"AUDIT: id=")):

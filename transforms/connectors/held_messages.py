@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from transforms.audit.account import Account
 from transforms.audit.block import PIECE_SIZE, RawBlock
 from transforms.audit.joiner import Joiner
+from transforms.connectors import held_pieces
 from transforms.connectors.audit_files import read_blocks
 
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ def let_go(path: str) -> None:
 
 
 def read_split(split: Split, key: bytes) -> Iterator[RawBlock]:
-    """The blocks of a split, whether of a file, of held messages or of a gap. Raises OSError where the file cannot be read."""
+    """The blocks of a split, be it of a file, a held piece of one, held messages or a gap. Raises OSError where a file cannot be read."""
     if split.path == GAP:
         return gap_blocks(split, key)
-    return message_blocks(split, key) if split.path.startswith(SCHEME) else read_blocks(split, key)
+    if split.path.startswith(SCHEME):
+        return message_blocks(split, key)
+    return held_pieces.piece_blocks(split, key) if split.path.startswith(held_pieces.SCHEME) else read_blocks(split, key)
 
 
 def gap_blocks(split: Split, key: bytes) -> Iterator[RawBlock]:
