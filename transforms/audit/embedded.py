@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _REMEMBERED: Final = 50_000
-_LONG: Final = 4000  # letters from which a string is remembered by its digest
-_LONG_REMEMBERED: Final = 32
+_LONG: Final = 300  # letters from which a string is remembered by its digest
+_LONG_REMEMBERED: Final = 512
+_LONGEST_REMEMBERED: Final = 32 << 10  # letters up to which what became of a string is remembered, if anything did
 MAX_UNPACKED: Final = 8 << 20  # bytes that one compressed value may unpack to
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -217,10 +218,10 @@ class Search:
         """A string without the Secrets and credentials in it, whatever it is wrapped in."""
         if len(text) < 6 or text in self.clean or MASKED.fullmatch(text):
             return text
-        if len(text) > _LONG and self.long is not None:
+        if len(text) >= _LONG and self.long is not None:
             return self._long_text(text, wrapped, self.long)
         scrubbed = self._text(text, wrapped)
-        if scrubbed is text and len(text) < 300:
+        if scrubbed is text and len(text) < _LONG:
             if len(self.clean) > _REMEMBERED:
                 self.clean.clear()
             self.clean.add(text)
@@ -229,13 +230,16 @@ class Search:
     def _long_text(self, text: str, wrapped: int, known: dict[bytes, tuple[str | None, dict[str, list[int]]]]) -> str:
         """A long string, remembered by its digest: the same ConfigMap is read again and again."""
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, salt=bytes([wrapped])).digest()
-        if key not in known:
-            inner = Search(self.catalogue, self.hash_key, self.clean)
+        remembered = known.get(key)
+        if remembered is None:
+            inner = Search(self.catalogue, self.hash_key, self.clean, known)
             scrubbed = inner._text(text, wrapped)
-            if len(known) >= _LONG_REMEMBERED:
-                known.clear()
-            known[key] = (None if scrubbed == text else scrubbed, inner.cuts)
-        found, cuts = known[key]
+            remembered = (None if scrubbed == text else scrubbed, inner.cuts)
+            if remembered[0] is None or len(text) <= _LONGEST_REMEMBERED:
+                if len(known) >= _LONG_REMEMBERED:
+                    known.clear()
+                known[key] = remembered
+        found, cuts = remembered
         for kind, (times, size) in cuts.items():
             self.count(kind, size, times)
         return text if found is None else found

@@ -12,6 +12,7 @@ import binascii
 import re
 from typing import Final
 
+from transforms.audit.body_scan import RUN, SEARCH, TOKEN, VARIABLES, WORDS, scan_body
 from transforms.audit.credentials import benign_value, mask, scrub_text, sensitive_key
 
 # What most credentials' names end in, in any case of letters. `key` covers private keys in PEM as well.
@@ -42,89 +43,74 @@ _RUN: Final = 48
 _ALPHABET: Final = bytes(0x61 if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "+/_-=") else 0x20 for byte in range(256))
 _LONG: Final = b"a" * _RUN
 _DIGESTS: Final = frozenset({40, 56, 64, 96, 128})  # SHA-1 and SHA-2 in hex
-_PERCENT: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
-# An escape that spells a letter, digit or underscore. Go escapes only <, > and & so.
-_ESCAPED_LETTER: Final = re.compile(rb"\\u00(?:[46][1-9a-f]|[57][0-9a]|5f|3[0-9])", re.IGNORECASE)
-_LOGIN: Final = re.compile(rb"://[^\s\"]{1,300}@")
-
 # Within a string a quote is escaped: `{"` is always the start of an object, and so this is one whole object of two fields.
 _VARIABLE: Final = re.compile(rb'\{"name":"([^"\\]*)","value":"([^"\\]*)"\}')
 _SETTING: Final = re.compile(r"[A-Za-z0-9 _.\-]{0,20}")
-_variables: dict[bytes, bytes | None] = {}
+_UNSEEN: Final = (b"", -1)
+_variables: dict[bytes, tuple[bytes, int] | None] = {}  # masked, and bytes of the value; 0 for an innocent one
 
 
-def examine(body: bytes) -> bytes | None:
+# A body with its plain environment variables masked, how many these are, and how many bytes of values.
+Masked = tuple[bytes, int, int]
+
+
+def examine(body: bytes) -> Masked | None:
     """The body with plain environment variables masked (itself, if there is nothing to do), or None if it must be searched."""
-    if b"@" in body and b"://" in body and _LOGIN.search(body):
+    seen = scan_body(body)
+    if not seen:
+        return body, 0, 0
+    if seen != [VARIABLES] and _must_be_searched(body, seen):
         return None
-    if b"\\" in body and b"\\u00" in body and _ESCAPED_LETTER.search(body):
-        return None
-    if b"%" in body and _PERCENT.search(body):
-        return None
-    # After a letter that is rare in what the API server writes: to find one byte costs a tenth of finding four.
-    if b"J" in body and b"eyJ" in body and not _only_continues(body):
-        return None
-    if b"K" in body and b"AKIA" in body:
-        return None
-    runs = body.translate(_ALPHABET)
-    if _LONG in runs and _encodes(body, runs):
-        return None
-    edits: dict[int, bytes] = {}
+    return _masked(body) if VARIABLES in seen else (body, 0, 0)
+
+
+def _must_be_searched(body: bytes, seen: list[int]) -> bool:
+    """Whether anything but environment variables asks for a search."""
+    if SEARCH in seen or (TOKEN in seen and not _only_continues(body)):
+        return True
+    if RUN in seen:
+        runs = body.translate(_ALPHABET)
+        if _encodes(body, runs):
+            return True
+    if WORDS in seen:
+        low = body.lower()
+        for word, size, context in _CONTEXTS:
+            at = low.find(word)
+            while at >= 0:
+                if _speaks(low, at, word, context.match(low, at + size)):
+                    return True
+                at = low.find(word, at + size)
+    return False
+
+
+def _masked(body: bytes) -> Masked | None:
+    """The body with its environment variables masked where their names ask for it; None where only a search can tell."""
+    parts: list[bytes] = []
+    done = count = cut = 0
     at = body.find(b'"value"')
     while at >= 0:
         after = body[at + 7 : at + 9]
         if after == b':"':
             start, end = body.rfind(b"{", 0, at), body.find(b"}", at) + 1
             pair = body[start:end]
-            masked = _variables.get(pair, b"")
-            if masked == b"":
+            masked = _variables.get(pair, _UNSEEN)
+            if masked is _UNSEEN:
                 masked = _variable(pair)
             if masked is None:
                 return None
-            if masked != pair:  # what is remembered is equal, not the same
-                edits[start] = masked
+            if masked[1]:
+                parts += (body[done:start], masked[0])
+                done = end
+                count += 1
+                cut += masked[1]
             at = end
         elif after[:1].isspace() or after[1:].isspace():
             return None
         at = body.find(b'"value"', at + 1)
-    low = body.lower()
-    for word, size, context in _CONTEXTS:
-        at = low.find(word)
-        while at >= 0:
-            if at < _BACK or low[at - _BACK : at + _AHEAD] not in _harmless:
-                found = context.match(low, at + size)
-                if _speaks(low, at, word, found):
-                    return None
-                if at >= _BACK:
-                    _note_harmless(low, at, word, found)
-            at = low.find(word, at + size)
-    return _spliced(body, edits) if edits else body
-
-
-# Surroundings of a word that were found harmless, judged by these bytes alone: most words stand in the same few.
-_BACK: Final = 20
-_AHEAD: Final = 32
-_harmless: set[bytes] = set()
-
-
-def _note_harmless(low: bytes, at: int, word: bytes, found: re.Match[bytes] | None) -> None:
-    """Remember the surroundings, if nothing beyond them had a say: the string ends within, and so does what follows it."""
-    around = low[at - _BACK : at + _AHEAD]
-    if (
-        not 0 <= low.find(b'"', at, at + _AHEAD) - at <= _AHEAD - 12
-        or len(around) < _BACK + _AHEAD
-        or around.translate(None, b" \\\n\t\r") != around
-    ):
-        return
-    if word == b"secret" and low[at - 1 : at] in _MAY_BE_KIND:
-        return
-    if found is not None and found.lastindex == 2:
-        start = low.rfind(b'"', at - _BACK, at)
-        if start < at - _BACK + 8 or low[start - 8 : start].endswith((b'name":', b'key":')):
-            return
-    if len(_harmless) > 20_000:
-        _harmless.clear()
-    _harmless.add(around)
+    if not parts:
+        return body, 0, 0
+    parts.append(body[done:])
+    return b"".join(parts), count, cut
 
 
 def _speaks(low: bytes, at: int, word: bytes, found: re.Match[bytes] | None) -> bool:
@@ -188,36 +174,22 @@ def _only_continues(body: bytes) -> bool:
     return True
 
 
-def _variable(pair: bytes) -> bytes | None:
-    """An object that has a string `value`, masked; itself if innocent, None if only a search can tell."""
+def _variable(pair: bytes) -> tuple[bytes, int] | None:
+    """An object that has a string `value`, masked, and the bytes of that; None if only a search can tell."""
     found = _VARIABLE.fullmatch(pair)
-    masked: bytes | None = None
+    masked: tuple[bytes, int] | None = None
     if found is not None:
         name, value = found[1].decode(), found[2].decode()
         if not sensitive_key(name) or not value or benign_value(value):
-            masked = pair if _SETTING.fullmatch(value) or scrub_text(value) == value else None
+            masked = (pair, 0) if _SETTING.fullmatch(value) or scrub_text(value) == value else None
         else:
-            masked = b'{"name":"%b","value":"%b"}' % (found[1], mask(value).encode())
+            stand_in = mask(value)
+            masked = (b'{"name":"%b","value":"%b"}' % (found[1], stand_in.encode()), len(found[2]) if stand_in != value else 0)
     if len(_variables) > 20_000:
         _variables.clear()
     if len(pair) < 1000:
         _variables[pair] = masked
     return masked
-
-
-def _spliced(body: bytes, edits: dict[int, bytes]) -> bytes:
-    parts: list[bytes] = []
-    done = 0
-    for start in sorted(edits):
-        parts += (body[done:start], edits[start])
-        done = body.find(b"}", start) + 1
-    parts.append(body[done:])
-    return b"".join(parts)
-
-
-def masked_bytes(before: bytes, after: bytes) -> tuple[int, int]:
-    """How many variables `examine` masked, and how many bytes they were, told from its result."""
-    return after.count(b"<redacted: ") - before.count(b"<redacted: "), max(0, len(before) - len(after))
 
 
 def _optional(low: bytes, at: int) -> bool:

@@ -27,7 +27,7 @@ from transforms.audit.event_parts import (
 )
 from transforms.audit.evidence import About
 from transforms.audit.managed_fields import NEEDLE, strip_managed_fields
-from transforms.audit.needles import examine, masked_bytes
+from transforms.audit.needles import examine
 from transforms.audit.request_uri import redact_uri
 from transforms.audit.sensitive_status import status as reduce_status
 from transforms.audit.sensitivity import Address, address, sensitive_read, shape_of_reference
@@ -74,6 +74,7 @@ _SEARCHED: Final = frozenset(
     }
 )
 _MEMORY: Final = 20_000
+_LONG_HEAD: Final = 8192
 _DONE: Final = b'"code":2'
 # Durations that the server measures on slow requests: no two are the same, and none can hold a secret.
 _LATENCIES: Final = re.compile(rb'"apiserver\.latency\.k8s\.io/[a-z-]{1,60}":"(?:\d{1,12}(?:\.\d{1,12})?(?:ns|\xc2\xb5s|ms|s|m|h)){1,4}",?')
@@ -104,11 +105,22 @@ class Redactor:
         self._clean: set[str] = set()
         self._long: dict[bytes, tuple[str | None, dict[str, list[int]]]] = {}
         self._uris: dict[str, tuple[str, Address, bool, dict[str, list[int]]]] = {}
-        self._innocent: set[tuple[Any, ...]] = set()
+        # What was judged and found innocent, by its bytes, which are given on in place of equal ones.
+        self._callers: dict[tuple[Any, bytes, bytes], tuple[Any, bytes, bytes]] = {}
+        self._statuses: dict[bytes, bytes] = {}
+        self._annotations: dict[bytes, bytes] = {}
         self._heads: dict[tuple[str, bytes | str], tuple[Any, dict[str, list[int]]] | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_uris": {}, "_heads": {}, "_innocent": set(), "_long": {}, "_clean": set()}
+        return self.__dict__ | {
+            "_uris": {},
+            "_heads": {},
+            "_callers": {},
+            "_statuses": {},
+            "_annotations": {},
+            "_long": {},
+            "_clean": set(),
+        }
 
     def redact(self, event: Event) -> None:
         """Take every secret out of the event, in place. Never raises: what cannot be judged is withheld and flagged."""
@@ -130,38 +142,51 @@ class Redactor:
             low = reference.lower()
             if b"secret" in low or b"token" in low or b"oauth" in low or b"\\" in low:
                 shape = shape_of_reference(reference)
-        agent, user, addresses = event.userAgent, bytes(event.user), bytes(event.sourceIPs)
+        self._caller(event)
         if shape is None:
             status, annotations = bytes(event.responseStatus), bytes(event.annotations)
-            known_by = _LATENCIES.sub(b"", annotations) if b"latency" in annotations else annotations
-            head = (agent, user, addresses, status, known_by)
-            if head not in self._innocent and not self._judge(event, (agent, user, addresses, status, annotations)):
-                self._remember(head)
+            if status not in self._statuses:
+                self._part_of_head(event, "responseStatus", status, status, self._statuses)
+            if annotations:
+                known_by = _LATENCIES.sub(b"", annotations) if b"latency" in annotations else annotations
+                # The same bytes as last time are given on, so that later steps need not compare them.
+                alike = self._annotations.get(known_by)
+                if alike is None:
+                    self._part_of_head(event, "annotations", annotations, known_by, self._annotations)
+                elif known_by is annotations:
+                    event.annotations = alike  # type: ignore[assignment]
             if b"eyJ" in reference or b"\\" in reference:
                 self._head(event, "objectRef", reference)
             if event.unknown is not None or event.requestObject is not ABSENT or event.responseObject is not ABSENT:
                 self._ordinary(event, where, searched, status)
         else:
             self._sensitive(event, where, shape, reference, bytes(event.responseStatus))
-            self._judge(event, (agent, user, addresses, b"", b""))
         if event.impersonatedUser is not ABSENT:
             self._head(event, "impersonatedUser", bytes(event.impersonatedUser))
         if event.authenticationMetadata is not ABSENT:
             self._head(event, "authenticationMetadata", bytes(event.authenticationMetadata))
 
-    def _judge(self, event: Event, head: tuple[Any, bytes, bytes, bytes, bytes]) -> bool:
-        """Redact the small parts of an event; whether any of them changed."""
-        changed = isinstance(head[0], str) and self._head(event, "userAgent", head[0])
-        for name, raw in zip(("user", "sourceIPs", "responseStatus", "annotations"), head[1:], strict=True):
-            if raw:
-                changed = self._head(event, name, raw) or changed
-        return changed
+    def _caller(self, event: Event) -> None:
+        """Redact who called, and from where: few combinations make up a log, and most are innocent."""
+        caller = (event.userAgent, bytes(event.user), bytes(event.sourceIPs))
+        alike = self._callers.get(caller)
+        if alike is None:
+            agent, user, addresses = caller
+            changed = isinstance(agent, str) and self._head(event, "userAgent", agent)
+            changed = (bool(user) and self._head(event, "user", user)) or changed
+            changed = (bool(addresses) and self._head(event, "sourceIPs", addresses)) or changed
+            if changed or len(user) + len(addresses) + (len(agent) if isinstance(agent, str) else 0) > _LONG_HEAD:
+                return
+            if len(self._callers) > _MEMORY:
+                self._callers.clear()
+            alike = self._callers[caller] = caller
+        event.userAgent, event.user, event.sourceIPs = alike  # type: ignore[assignment]
 
-    def _remember(self, innocent: tuple[Any, bytes, bytes, bytes, bytes]) -> None:
-        if len(self._innocent) > _MEMORY:
-            self._innocent.clear()
-        if sum(len(part) for part in innocent if isinstance(part, (bytes, str))) < 8192:
-            self._innocent.add(innocent)
+    def _part_of_head(self, event: Event, name: str, raw: bytes, known_by: bytes, innocent: dict[bytes, bytes]) -> None:
+        if not (raw and self._head(event, name, raw)) and len(known_by) < _LONG_HEAD:
+            if len(innocent) > _MEMORY:
+                innocent.clear()
+            innocent[known_by] = known_by
 
     def _uri(self, uri: str) -> tuple[str, Address, bool, dict[str, list[int]]]:
         known = self._uris.get(uri)
@@ -198,7 +223,7 @@ class Redactor:
         return found is not None
 
     def _part(self, name: str, raw: bytes, search: Search) -> bytes:
-        if not raw or raw == b"null" or (name == "responseStatus" and not may_quote(raw) and examine(raw) is raw):
+        if not raw or raw == b"null" or (name == "responseStatus" and not may_quote(raw) and examine(raw) == (raw, 0, 0)):
             return raw
         tree = load(raw)
         before = dump(tree)
@@ -225,12 +250,12 @@ class Redactor:
             body = bytes(getattr(event, name))
             if not body:
                 continue
-            clean = None if searched or (self.strip_bulk and holds_bulk(body)) or (failed and may_quote(body)) else examine(body)
-            if clean is None:
+            found = None if searched or (self.strip_bulk and holds_bulk(body)) or (failed and _may_be_status(body)) else examine(body)
+            if found is None:
                 self._body(event, name, body, where)
-            elif clean is not body:
-                setattr(event, name, clean)
-                reduced(event, "credential", "/" + name, *masked_bytes(body, clean))
+            elif found[0] is not body:
+                setattr(event, name, found[0])
+                reduced(event, "credential", "/" + name, *found[1:])
 
     def _body(self, event: Event, name: str, body: bytes, where: Address) -> None:
         search = Search(self.rules, self.hash_key, self._clean, self._long)
@@ -317,6 +342,11 @@ class Redactor:
             return
         setattr(event, name, dump(clean))
         record(event, search.cuts, "/" + name)
+
+
+def _may_be_status(body: bytes) -> bool:
+    """Whether a body may be a Status, whose message may quote values."""
+    return (b'Status"' in body or b'"code"' in body or b"\\u" in body) and may_quote(body)
 
 
 def _withhold_body(event: Event, name: str, size: int, kind: str) -> None:

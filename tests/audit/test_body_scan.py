@@ -1,0 +1,130 @@
+"""The one pass over a body finds whatever a dozen plain passes find: held to these, pass by pass, on bodies made of traps."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from transforms.audit import needles
+from transforms.audit.body_scan import RUN, SEARCH, TOKEN, VARIABLES, WORDS, scan_body
+from transforms.audit.needles import examine
+
+LOGIN = re.compile(rb"://[^\s\"]{1,300}@")
+ESCAPED_LETTER = re.compile(rb"\\u00(?:[46][1-9a-f]|[57][0-9a]|5f|3[0-9])", re.IGNORECASE)
+PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
+LONG_RUN = re.compile(rb"[A-Za-z0-9+/_\-=]{48}")
+SPACED_VALUE = re.compile(rb"\"value\"(?:\s|.\s)", re.DOTALL)
+
+WORDS_OF_TRAPS = rb"""pass password passwords passphrase pwd secret secrets secretaccesskey secret-key token tokens token1 token_value key
+    keys api apikey api_key private-key access.key client PASSWORD Secret TOKEN API_KEY kind KIND Kind @type name "name": {"key":
+    "value" "value": value "value":" \"value\": \"name\": name\": " ' ` \ \\ \\" \" : = => := | > [ ] { } , . / // :// ://u:p@h @ % %41 %zz -
+    -- --token "-t "--x eyJ eyJhIjoiYiJ9 AKIA 1 12 0 a e.g. x_ \u0041 \u00e9 \u005f \u0022 \u003D {"name":"DB_PASSWORD","value":"x"}
+    {"name":"PORT","value":"8080"} "continue":" s/ /secrets/ -----BEGIN """.split()
+FRAGMENTS = [
+    *WORDS_OF_TRAPS,
+    b" ",
+    b"\t",
+    b"\n",
+    b"\x0b",
+    b"  ",
+    b"a" * 47,
+    b"A" * 48,
+    b"0123456789abcdef" * 3,
+    b"f" * 64,
+    b"x" * 4100,
+    b'"' + b"y" * 4090,
+]
+traps = st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=14).map(b"".join)
+# A credential's name, then its value, with all that may be odd between them; and a name that stands after its value.
+variables = st.tuples(
+    *map(
+        st.sampled_from,
+        (
+            [b'{"name":"db_', b"", b'{"key":"'],
+            [b"password", b"SECRET", b"token", b"api key", b"pass"],
+            [b"", b" value", b"_1", b" x y", b"-old"],
+            [b"", b"\\", b"\\\\"],
+            [b'"', b"'", b"`"],
+            [b"", b" ", b"\n"],
+            [b","],
+            [b"", b" ", b"\t"],
+            [b"", b"\\"],
+            [b'"value'],
+            [b"", b"\\"],
+            [b'"', b'" '],
+            [b":", b": ", b""],
+            [b'"x"}', b"1}", b""],
+        ),
+    )
+).map(b"".join)
+names_last = st.tuples(
+    *map(
+        st.sampled_from,
+        (
+            [b'{"value":', b'"value" :', b'{"a":1},"valueFrom":', b'{"v":'],
+            [b'"x",', b"{},", b"[1],", b'"x{",'],
+            [b'"name":', b'\\"name\\":', b'"key":', b'{"key":', b'"name": ', b'"id":', b'name":'],
+            [b'"', b'\\"', b' \\"'],
+            [b"", b"my ", b"-", b"x-"],
+            [b"token", b"password2", b"secret", b"SECRETKEY"],
+            [b"", b"_text", b"s", b"z"],
+            [b'"', b'\\"', b"'", b"` "],
+            [b",", b"}", b" }", b""],
+        ),
+    )
+).map(b"".join)
+traps = st.one_of(traps, variables, names_last, st.tuples(variables, names_last).map(b"".join))
+bodies = st.one_of(traps, traps.map(lambda trap: b'{"a":"' + trap + b'"}'), traps.map(lambda trap: b'{"spec":{' + trap + b'"}}'))
+
+
+def words_speak(body: bytes) -> bool:
+    low = body.lower()
+    for word, size, context in needles._CONTEXTS:
+        at = low.find(word)
+        while at >= 0:
+            if needles._speaks(low, at, word, context.match(low, at + size)):
+                return True
+            at = low.find(word, at + size)
+    return False
+
+
+@settings(max_examples=4000, deadline=None)
+@given(bodies)
+@example(b'{"name":"token value","value":"x"}')
+@example(b'token",')
+@example(b"x-key--")
+def test_what_plain_passes_find_the_one_pass_finds(body: bytes):
+    seen = scan_body(body)
+    plain_search = any((LOGIN.search(body), ESCAPED_LETTER.search(body), PERCENT.search(body), b"AKIA" in body, SPACED_VALUE.search(body)))
+    assert (SEARCH in seen) == plain_search
+    assert (TOKEN in seen) == (b"eyJ" in body)
+    assert (RUN in seen) == bool(LONG_RUN.search(body))
+    assert (VARIABLES in seen) == (b'"value":"' in body)
+    assert WORDS in seen or not words_speak(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"metadata":{"name":"web","namespace":"shop"},"spec":{"replicas":3}}',
+        b'{"volumeMounts":[{"name":"kube-api-access-abcde","mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}]}',
+        b'{"sources":[{"serviceAccountToken":{"expirationSeconds":3607,"path":"token"}}]}',
+        b'{"secretName":{},"keys":[],"items":[{"key":"ca.crt","path":"ca.crt"}]}',
+    ],
+)
+def test_what_every_pod_has_is_cleared_by_the_one_pass(body: bytes):
+    assert scan_body(body) == []
+    assert examine(body) == (body, 0, 0)
+
+
+def test_a_masked_variable_is_counted_with_the_bytes_of_its_value():
+    body = b'{"env":[{"name":"DB_PASSWORD","value":"hunter22"},{"name":"PORT","value":"8080"}]}'
+    assert examine(body) == (body.replace(b"hunter22", b"<redacted: 8 bytes>"), 1, 8)
+
+
+def test_a_variable_that_is_masked_already_stays_as_it_is():
+    body = b'{"env":[{"name":"DB_PASSWORD","value":"<redacted: 8 bytes>"}]}'
+    assert examine(body) == (body, 0, 0)
