@@ -47,7 +47,8 @@ class Task(msgspec.Struct):
 
 def build(root: beam.Pipeline, splits: Sequence[Split], tasks: Sequence[Task], key: bytes, shards: int = 1) -> None:
     """Read and parse once, then for each consumer step by step to files aside and one manifest."""
-    parsed = root | ReadAuditLogs(splits, key, progress=tasks[0].aside) | ParseEvents(key)
+    pair = all(task.settings.merge and task.cycle is None for task in tasks)
+    parsed = root | ReadAuditLogs(splits, key, progress=tasks[0].aside) | ParseEvents(key, pair)
     for task in tasks:
         parsed | (f"Reduce {task.name}" if task.name else "Reduce") >> Reduce(task, key, shards, shared=len(tasks) > 1)
 

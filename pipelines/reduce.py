@@ -16,8 +16,10 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
+from pipelines.lean_start import lean_start
 from pipelines.quiet_logs import quiet_logs
 
+lean_start()
 quiet_logs()  # before Beam is imported: it remarks on packages that a base install does not have
 
 import apache_beam as beam

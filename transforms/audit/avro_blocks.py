@@ -7,6 +7,7 @@ by resource, across splits. On a gigabyte with bodies that saves a quarter of wh
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -65,7 +66,7 @@ class BlockBuilder:
         """All that is held, sorted, as blocks in transit."""
         out: list[AvroBlock] = []
         for (kind, hour), records in self._records.items():
-            records.sort(key=_sort_key)
+            records.sort(key=itemgetter(0))
             run: list[bytes] = []
             size = 0
             resource = records[0][0][0]
@@ -85,10 +86,6 @@ class BlockBuilder:
         self._taken += 1
         raw = b"".join(records)
         return AvroBlock(kind, hour, (resource, *self._place, self._taken), len(records), len(raw), avro.compress(raw, avro.IN_TRANSIT))
-
-
-def _sort_key(record: tuple[SortKey, bytes]) -> SortKey:
-    return record[0]
 
 
 def rebuilt(blocks: Iterable[AvroBlock]) -> Iterator[AvroBlock]:

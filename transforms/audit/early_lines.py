@@ -7,16 +7,15 @@ goes the ordinary way (`merge_stages`), with the same result. A field written tw
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
 
+from transforms.audit.account import Account
 from transforms.audit.event import Event
 from transforms.audit.parts import decode_reference, fits_micros
-
-if TYPE_CHECKING:
-    from transforms.audit.account import Account
+from transforms.audit.policy import Policy, apply_policy
 
 _RECEIVED: Final = b'","stage":"RequestReceived","requestURI":"'
 _COMPLETE: Final = b'","stage":"ResponseComplete","requestURI":"'
@@ -46,11 +45,16 @@ class EarlyLine(msgspec.Struct, gc=False):
     size: int
     stageTimestamp: str
     stage: str = "RequestReceived"
+    policy: Policy | None = None  # whose rule for the final event is this stage's as well
 
     def event(self) -> Event:
-        """The event itself."""
+        """The event itself, as the policy leaves it."""
         event = _decode(self.line)
         event.offset, event.item, event.size, event.account = self.offset, 0, self.size, self.account  # type: ignore[assignment]
+        if self.policy is not None:
+            decision = apply_policy(self.policy, event)
+            event.rule = decision.rule  # type: ignore[assignment]
+            event.strips = decision.omit_managed_fields or None  # type: ignore[assignment]
         return event
 
 
@@ -99,8 +103,10 @@ def early_line(line: bytes, offset: int, final: Event, final_line: bytes, accoun
 def apart(event: Event) -> list[Any]:
     """The event and its earlier stages as events of their own, in the order of the log."""
     merged: Any = event.merged
+    if merged is None:
+        return [event]
     event.merged = None
-    return [*[stage.event() if type(stage) is EarlyLine else stage for stage in merged or ()], event]
+    return [*[stage.event() if type(stage) is EarlyLine else stage for stage in merged], event]
 
 
 def same_object(early: Raw | bytes, final: Raw | bytes) -> bool:

@@ -267,16 +267,26 @@ _times: dict[Text, Time] = {UNSET: _NO_TIME}
 def time_part(timestamp: Text) -> Time:
     """Microseconds since the epoch, and encoded; whether that says all that the text says, as a MicroTime of Kubernetes does."""
     found = _times.get(timestamp)
-    if found is None:
-        if len(_times) >= _CACHE_LIMIT:
-            _times.clear()
-            _times[UNSET] = _NO_TIME
-        moment = _micros(timestamp)
-        plain = moment is not None
-        if moment is None:
-            moment = lenient_micros(timestamp)
-        found = _times[timestamp] = (moment, avro.NULL if moment is None else avro.SOME + avro.long(moment), plain)
+    return _new_time(timestamp) if found is None else found
+
+
+def _new_time(timestamp: Text) -> Time:
+    if len(_times) >= _CACHE_LIMIT:
+        _times.clear()
+        _times[UNSET] = _NO_TIME
+    found = _times[timestamp] = time_of(timestamp)
     return found
+
+
+def time_of(timestamp: Text) -> Time:
+    """`time_part` of a time that nobody asks for again."""
+    if timestamp is UNSET:
+        return _NO_TIME
+    moment = _micros(timestamp)
+    if moment is not None:
+        return moment, avro.some_time(moment), True
+    moment = lenient_micros(timestamp)
+    return moment, avro.NULL if moment is None else avro.some_time(moment), False
 
 
 def micros(timestamp: Text) -> int | None:
@@ -286,26 +296,37 @@ def micros(timestamp: Text) -> int | None:
 
 def fits_micros(timestamp: Text) -> bool:
     """Whether a time is one and says no more than microseconds: then nothing but its spelling is lost with its text."""
-    moment, _, plain = time_part(timestamp)
+    moment, _, plain = _times.get(timestamp) or _new_time(timestamp)
     if plain or moment is None:
         return moment is not None
     fraction = timestamp.partition(".")[2]  # type: ignore[union-attr]
     return len(fraction) - len(fraction.lstrip("0123456789")) <= _MICRO_DIGITS
 
 
+_seconds: dict[str, int | None] = {}  # the text of a second -> microseconds since the epoch, None where it is no time
+
+
 def _micros(timestamp: Text) -> int | None:
-    if len(timestamp) != _TIMESTAMP_LENGTH:  # type: ignore[arg-type]
-        return None
     # Of all that ISO 8601 allows at this length, Kubernetes writes one form.
-    if timestamp[26] != "Z" or timestamp[19] != "." or timestamp[16] != ":" or timestamp[10] != "T" or timestamp[7] != "-":  # type: ignore[index]
+    if len(timestamp) != _TIMESTAMP_LENGTH or timestamp[26] != "Z" or timestamp[19] != ".":  # type: ignore[arg-type, index]
         return None
-    if timestamp[11:13] == "24":  # type: ignore[index]  # newer Pythons take it for the next day
+    second, fraction = timestamp[:19], timestamp[20:26]  # type: ignore[index]
+    since = _seconds.get(second, 0)
+    if since == 0:
+        if len(_seconds) >= _CACHE_LIMIT:
+            _seconds.clear()
+        since = _seconds[second] = _micros_of_second(second)
+    return since + int(fraction) if since is not None and fraction.isdecimal() and fraction.isascii() else None
+
+
+def _micros_of_second(second: str) -> int | None:
+    if not _rfc_3339(second + "Z"):
         return None
     try:
-        since = datetime.fromisoformat(timestamp) - _EPOCH  # type: ignore[arg-type]
+        since = datetime.fromisoformat(second + "+00:00") - _EPOCH
     except ValueError:
         return None
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return (since.days * 86_400 + since.seconds) * 1_000_000
 
 
 def lenient_micros(timestamp: Text) -> int | None:

@@ -27,7 +27,7 @@ from transforms.audit.parts import (
 if TYPE_CHECKING:
     from transforms.audit.avro_blocks import SortKey
     from transforms.audit.event import Event, Reduction
-    from transforms.audit.parts import Unknown
+    from transforms.audit.parts import Time, Unknown
     from transforms.audit.resolve_copies import LooseEvent
 
 _PLAIN_TAIL: Final = avro.NULL + avro.EMPTY + avro.EMPTY
@@ -134,12 +134,12 @@ _ONE: Final = avro.long(1)
 _TWO: Final = avro.long(2)
 
 
-def encode_event(event: Event, cluster: str, stream: bytes) -> tuple[bytes, SortKey]:
+def encode_event(event: Event, cluster: str, stream: bytes, time: Time | None = None) -> tuple[bytes, SortKey]:
     """The record of a redacted event with the stages merged into it, and what it is sorted by.
 
-    `stream` of its source as encoded by `stream_part`.
+    `stream` of its source as encoded by `stream_part`; `time` is the `time_part` of its stage, if at hand.
     """
-    moment, reached, plain = time_part(event.stageTimestamp)
+    moment, reached, plain = time or time_part(event.stageTimestamp)
     body, key = content_and_key(event, reached, plain)
     merged: Any = event.merged
     if merged is not None and len(merged) == 1:  # nearly every final event of a full log
@@ -174,8 +174,7 @@ def encode_event(event: Event, cluster: str, stream: bytes) -> tuple[bytes, Sort
 def encode_loose(event: LooseEvent, merged: list[LooseEvent]) -> bytes:
     """The record of an event whose content is encoded already."""
     stages = [
-        (stage.stage, stage.moment, avro.NULL if stage.moment is None else avro.SOME + avro.long(stage.moment))
-        for stage in (event, *merged)
+        (stage.stage, stage.moment, avro.NULL if stage.moment is None else avro.some_time(stage.moment)) for stage in (event, *merged)
     ]
     name = cluster_part(event.cluster)
     source = source_part(event.stream, event.offset, event.item)

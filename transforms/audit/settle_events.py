@@ -15,7 +15,7 @@ from transforms.audit.block import DEFAULT_CLUSTER, DeadLetter, EventBlock, Spli
 from transforms.audit.guards import FOLDABLE_VERBS
 from transforms.audit.memory import SettledRows
 from transforms.audit.merge_stages import ends_alone
-from transforms.audit.parts import NO_OBJECT, time_part
+from transforms.audit.parts import NO_OBJECT, time_of, time_part
 from transforms.audit.read_summary import ReadSummary
 from transforms.audit.record import content, content_and_key, digest, encode_event, source_part, stream_part
 from transforms.audit.resolve_copies import LooseEvent
@@ -89,7 +89,8 @@ class EventSettler:
         earliest, latest = ODD_BEFORE, settings.started + ODD_AFTER
         kept = folded = before = 0
         for event in events:
-            moment = time_part(event.stageTimestamp)[0]
+            time = time_of(event.stageTimestamp)
+            moment = time[0]
             if moment is not None and not earliest <= moment <= latest:
                 moment = None
             event.moment = moment  # type: ignore[assignment]
@@ -114,7 +115,7 @@ class EventSettler:
                 if trace:
                     trace(event, "folded", None)
                 continue
-            record, key = encode_event(event, cluster, stream)
+            record, key = encode_event(event, cluster, stream, time)
             add("events", UNKNOWN_HOUR if moment is None else moment - moment % HOUR, key, record)
             account.kept += 1
             kept += event.size  # type: ignore[operator]
