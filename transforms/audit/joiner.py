@@ -35,6 +35,20 @@ class SplitPart(NamedTuple):
     total: int
 
 
+class _Operation(msgspec.Struct, frozen=True, gc=False):
+    id: str = ""
+    first: bool = False
+    last: bool = False
+
+
+class _Entry(msgspec.Struct, frozen=True, gc=False):
+    operation: _Operation = _Operation()
+    split: msgspec.Raw = msgspec.Raw()
+
+
+_decode_entry: Final = msgspec.json.Decoder(_Entry).decode
+
+
 class _Pending(NamedTuple, Generic[Tag]):
     tag: Tag
     parts: list[tuple[int, bytes]]
@@ -60,9 +74,9 @@ class Joiner(Generic[Tag]):
 
     def feed_entry(self, record: bytes, stream: str, tag: Tag) -> list[Joined[Tag]]:
         """As `feed`, but for GKE only: fragments of the CRI format say whose they are by the file that they stand in."""
-        if b'"protoPayload"' in record and (b'"split"' in record or b'"operation"' in record):
-            return self._entry(record, stream, tag)
-        return [(record, tag)]
+        if b'"protoPayload"' not in record or _stands_alone(record):
+            return [(record, tag)]
+        return self._entry(record, stream, tag)
 
     @property
     def pending(self) -> bool:
@@ -142,6 +156,16 @@ class Joiner(Generic[Tag]):
         pending = self._take(key)
         parts = [part for _, part in sorted(pending.parts)]
         yield (_merged(parts, complete=False) if "split" in key[1:2] else b"".join(parts)), pending.tag
+
+
+def _stands_alone(record: bytes) -> bool:
+    """Whether an entry is plainly neither a part nor a half; nearly all are."""
+    try:
+        entry = _decode_entry(record)
+    except unreadable:
+        return False
+    operation = entry.operation
+    return not entry.split and (operation.first == operation.last or not operation.id)
 
 
 def needs_joiner(first_bytes: bytes) -> bool:

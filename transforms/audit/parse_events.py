@@ -11,7 +11,7 @@ from msgspec import UNSET
 from transforms.audit.block import DeadLetter, EventBlock, RawBlock
 from transforms.audit.early_lines import early_id, early_line
 from transforms.audit.event import Event
-from transforms.audit.recognise import recognise
+from transforms.audit.recognise import is_utf8, plain_event, recognise
 
 STEP: Final = "ParseEvents"
 _decode = msgspec.json.Decoder(Event).decode
@@ -33,7 +33,7 @@ def parse_events(block: RawBlock, key: bytes, *, pair: bool = False) -> EventBlo
                 said = "lost before it was read" if code == "SOURCE_GAP" else "the document is broken here"
                 _bury(parsed, key, code, said, raw or b"", offset, item)
             else:
-                _parse_odd(raw or b"", offset, item, key, parsed)
+                _parse_item(raw or b"", offset, item, key, parsed)
     parsed.account.events += len(parsed.events)
     return parsed
 
@@ -87,8 +87,20 @@ def _place(found: Event | DeadLetter) -> Any:
     return found.offset, found.item
 
 
+def _parse_item(raw: bytes, offset: int, item: int, key: bytes, parsed: EventBlock) -> None:
+    event = plain_event(raw) if raw.startswith(b"{") else None
+    if event is None or not (raw.isascii() or is_utf8(raw)):
+        _parse_odd(raw, offset, item, key, parsed)
+        return
+    event.offset = offset  # type: ignore[assignment]
+    event.item = item  # type: ignore[assignment]
+    event.size = len(raw)  # type: ignore[assignment]
+    event.account = parsed.account  # type: ignore[assignment]
+    parsed.events.append(event)
+
+
 def _parse_odd(record: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, *, unterminated: bool = False) -> None:
-    all_found = recognise(record)
+    all_found = recognise(record, tried=True)
     if unterminated and len(all_found) == 1 and all_found[0].code is not None:
         # The log may still grow: a later run starts at this line again, so it counts as one, whatever is wrong with it.
         _bury(parsed, key, "UNTERMINATED_LINE", "the last line ends early", record, offset, item)

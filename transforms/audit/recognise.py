@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw
 
-from transforms.audit.envelopes import Inner, unwrap, unwrap_text
+from transforms.audit.envelopes import Inner, unwrap, unwrap_text, unwrap_whole
 from transforms.audit.envelopes.unpack import GZIP
 from transforms.audit.event import ABSENT, LEVELS, STAGES, Event, flag
 from transforms.audit.members import Members, compact, elements, members, string, unreadable
@@ -60,6 +60,7 @@ _parts: Final = frozenset(
 _MARKS: Final = frozenset({"apiVersion", "auditID", "stage"})
 _position: Final = pattern(r"\(byte (\d+)\)").search
 _BOM: Final = b"\xef\xbb\xbf"
+_JUNK: Final = frozenset({b"\0", b"\x1e", b"\xef"})
 
 
 class Found(NamedTuple):
@@ -89,18 +90,21 @@ class _Context(NamedTuple):
 _TOP: Final = _Context()
 
 
-def recognise(record: bytes) -> list[Found]:
-    """Everything in the record that counts as one event, in order. Never raises, whatever the input."""
+def recognise(record: bytes, *, tried: bool = False) -> list[Found]:
+    """Everything in the record that counts as one event, in order. Never raises, whatever the input.
+
+    `tried`: the record as it stands is known to be no plain event (`plain_event`).
+    """
     found: list[Found] = []
     text = record.strip(b" \t\r\n")
-    if text[:1] not in {b"{", b"["}:
+    if text[:1] in _JUNK:
         text = _without_junk(text)
     try:
         text.isascii() or text.startswith(GZIP) or text.decode()
     except UnicodeDecodeError as error:
         _bad_text(text, error.start, found)
     else:
-        _record(text, _TOP, found)
+        _record(text, _TOP, found, tried=tried and len(text) == len(record))
     if len(found) == 1 and found[0].raw == text:
         found[0] = found[0]._replace(length=len(record), raw=record)
     return found
@@ -126,7 +130,7 @@ def _bad_text(record: bytes, at: int, found: list[Found]) -> None:
         _checked(bytes(item), inside, found)
     for inner in inners or ():
         raw = bytes(inner.record)
-        if _is_utf8(raw):
+        if is_utf8(raw):
             _unwrapped([inner], raw, _TOP, found)
         else:
             _lost(found, "INVALID_UTF8", "the wrapped record is not UTF-8", raw, _TOP)
@@ -134,7 +138,8 @@ def _bad_text(record: bytes, at: int, found: list[Found]) -> None:
         _lost(found, "INVALID_UTF8", f"not UTF-8 at byte {at}", record, _TOP)
 
 
-def _is_utf8(record: bytes) -> bool:
+def is_utf8(record: bytes) -> bool:
+    """Whether the bytes are text."""
     try:
         return bool(record.isascii() or record.decode() is not None)
     except UnicodeDecodeError:
@@ -151,13 +156,14 @@ def _checked(record: bytes, context: _Context, found: list[Found]) -> None:
         _record(record, context, found)
 
 
-def _record(record: bytes | Raw, context: _Context, found: list[Found]) -> None:
+def _record(text: bytes, context: _Context, found: list[Found], *, tried: bool = False) -> None:
     """One record, valid UTF-8, without white space around it."""
-    text = bytes(record)
     first = text[:1]
     try:
         if first == b"{":
-            if _plain_event(record, context, found):
+            event = None if tried else plain_event(text)
+            if event is not None:
+                _event(found, event, len(text), context)
                 return
             if b'"items"' in text[:_LIST_HEAD] and _event_list(text, context, found):
                 return
@@ -170,18 +176,20 @@ def _record(record: bytes | Raw, context: _Context, found: list[Found]) -> None:
         _broken(text, error, context, found)
 
 
-def _plain_event(record: bytes | Raw, context: _Context, found: list[Found]) -> bool:
+def plain_event(record: bytes | Raw) -> Event | None:
+    """The event that the record is, where it is one of the known shape; its text may still be no UTF-8 where nothing looked."""
     try:
         event = _decode(record)
     except unreadable:
-        return False
-    if event.stage is UNSET or event.level is UNSET or event.auditID is UNSET:
-        return False
-    _event(found, event, len(record), context)
-    return True
+        return None
+    return None if event.stage is UNSET or event.level is UNSET or event.auditID is UNSET else event
 
 
 def _object(record: bytes, context: _Context, found: list[Found]) -> None:
+    inners = unwrap_whole(record)
+    if inners is not None:
+        _unwrapped(inners, record, context, found)
+        return
     fields = members(record)
     if is_event(fields):
         _event(found, odd_event(fields), len(record), context)
@@ -218,7 +226,11 @@ def _list(items: list[Raw], context: _Context, found: list[Found]) -> None:
             _lost(found, "TOO_DEEP", f"lists in more than {_MAX_LAYERS} lists", bytes(item), context)
         return
     for item in items:
-        _record(item, inside, found)
+        event = plain_event(item)
+        if event is None:
+            _record(bytes(item), inside, found, tried=True)
+        else:
+            _event(found, event, len(item), inside)
 
 
 def _items(fields: Members) -> list[Raw] | None:
@@ -262,13 +274,24 @@ def _is_json(record: bytes) -> bool:
 def _unwrapped(inners: list[Inner], record: bytes, context: _Context, found: list[Found]) -> None:
     for inner in inners:
         wraps = context.wraps + (not inner.encoding)
+        if inner.code is None and wraps <= MAX_WRAPS and context.layers < _MAX_LAYERS:
+            event, size = inner.event, len(inner.record)
+            if event is None:
+                text = bytes(inner.record).strip(b" \t\r\n")
+                event, size = plain_event(text), len(text)
+                if event is not None and not (text.isascii() or is_utf8(text)):
+                    event = None
+            if event is not None:
+                flags = context.flags + inner.flags
+                if flags:
+                    _raise(event, flags)
+                found.append(Found(event, None, "", inner.cluster or context.cluster, size, b""))
+                continue
         inside = _Context(inner.cluster or context.cluster, context.flags + inner.flags, wraps, context.layers + 1)
         if wraps > MAX_WRAPS or inside.layers > _MAX_LAYERS:
             _lost(found, "TOO_DEEP", f"wrapped more than {MAX_WRAPS} times", bytes(inner.record) or record, context)
         elif inner.code is not None:
             _lost(found, inner.code, inner.message, bytes(inner.record) or record, inside)
-        elif inner.event is not None:
-            _event(found, inner.event, len(inner.record), inside)
         else:
             _checked(bytes(inner.record).strip(b" \t\r\n"), inside, found)
 
@@ -318,9 +341,17 @@ def _wraps(record: bytes) -> bool:
 
 
 def _event(found: list[Found], event: Event, length: int, context: _Context) -> None:
-    for name in context.flags:
-        flag(event, name)
+    if context.flags:
+        _raise(event, context.flags)
     found.append(Found(event, None, "", context.cluster, length, b""))
+
+
+def _raise(event: Event, flags: tuple[str, ...]) -> None:
+    if event.flags is None:
+        event.flags = list(dict.fromkeys(flags))  # type: ignore[assignment]
+        return
+    for name in flags:
+        flag(event, name)
 
 
 def _lost(found: list[Found], code: str, message: str, raw: bytes, context: _Context) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from transforms.audit.envelopes.inner import Inner
 from transforms.audit.members import Members, elements, members, string, unreadable
 
+OPENS = ("records",)
 FIELDS = ("records", "properties", "log_s")
 _CATEGORIES: Final = frozenset({"kube-audit", "kube-audit-admin"})
 _LONGEST: Final = 2048
@@ -34,6 +35,13 @@ class Record(msgspec.Struct, gc=False):
     resourceId: str
 
 
+class Message(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A message of Event Hubs."""
+
+    records: list[Record]
+
+
+_decode_message: Final = msgspec.json.Decoder(Message).decode
 _decode_records: Final = msgspec.json.Decoder(list[Record]).decode
 _decode_properties: Final = msgspec.json.Decoder(Properties).decode
 
@@ -49,6 +57,14 @@ def unwrap(fields: Members) -> list[Inner] | None:
         pass
     try:
         return [_record(record) for record in elements(fields["records"])]
+    except unreadable:
+        return None
+
+
+def unwrap_whole(record: bytes) -> list[Inner] | None:
+    """The logs of a message."""
+    try:
+        return [_plain(one) for one in _decode_message(record).records]
     except unreadable:
         return None
 

@@ -15,6 +15,7 @@ from transforms.audit.envelopes.inner import Inner
 from transforms.audit.envelopes.unpack import inner_of
 from transforms.audit.members import Members, elements, members, string, unreadable
 
+OPENS = ("messageType", "owner", "logGroup", "logEvents")
 FIELDS = ("logEvents", "awslogs", "events", "messageType")
 _CUT: Final = "[Truncated...]"
 _group: Final = pattern(r"/aws/eks/([^/]+)/cluster").fullmatch
@@ -26,6 +27,19 @@ class LogEvent(msgspec.Struct, gc=False):
     message: str
 
 
+class Document(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A subscription document."""
+
+    messageType: str
+    logGroup: str
+    logEvents: list[LogEvent]
+    owner: msgspec.Raw = msgspec.Raw()
+    logStream: msgspec.Raw = msgspec.Raw()
+    subscriptionFilters: msgspec.Raw = msgspec.Raw()
+    policyLevel: msgspec.Raw = msgspec.Raw()
+
+
+_decode_document: Final = msgspec.json.Decoder(Document).decode
 _decode_events: Final = msgspec.json.Decoder(list[LogEvent]).decode
 
 
@@ -47,6 +61,19 @@ def unwrap(fields: Members) -> list[Inner] | None:
         return [_message(event, cluster) for event in elements(events)]
     except unreadable:
         return None
+
+
+def unwrap_whole(record: bytes) -> list[Inner] | None:
+    """The messages of a document."""
+    try:
+        document = _decode_document(record)
+    except unreadable:
+        return None
+    if document.messageType == "CONTROL_MESSAGE":
+        return None
+    group = _group(document.logGroup)
+    cluster = group[1] if group else None
+    return [_text(event.message, cluster) for event in document.logEvents]
 
 
 def _subscription(fields: Members) -> list[Inner] | None:

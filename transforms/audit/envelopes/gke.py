@@ -23,8 +23,10 @@ from transforms.audit.members import Members, members, string, unreadable
 if TYPE_CHECKING:
     from re import Match
 
+OPENS = ("insertId", "protoPayload", "logName", "labels", "operation", "receiveTimestamp", "resource", "severity", "timestamp")
 FIELDS = ("protoPayload",)
 FLAGS: Final = ("GROUPS_UNKNOWN", "LEVEL_INFERRED", "QUERY_UNKNOWN", "URI_INFERRED")
+_HALF: Final = (*FLAGS, "STAGE_INFERRED")
 # By google.rpc.Code: OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, and so on.
 HTTP_OF_GRPC: Final = dict(enumerate((200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)))
 _STATUS_HEAD: Final = 4096
@@ -101,6 +103,27 @@ class AuditLog(msgspec.Struct, frozen=True, gc=False):
     response: Raw = ABSENT
 
 
+class Entry(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """A LogEntry as Cloud Logging writes it; what says nothing of a request stays unread."""
+
+    protoPayload: Raw
+    insertId: str = ""
+    operation: Operation = Operation()
+    timestamp: str = ""
+    labels: Raw = ABSENT
+    resource: Raw = ABSENT
+    split: Raw = ABSENT
+    requestReceived: str = ""  # the joiner's: the time of the operation's first half
+    logName: Raw = ABSENT
+    receiveTimestamp: Raw = ABSENT
+    severity: Raw = ABSENT
+    httpRequest: Raw = ABSENT
+    trace: Raw = ABSENT
+    spanId: Raw = ABSENT
+    traceSampled: Raw = ABSENT
+    sourceLocation: Raw = ABSENT
+
+
 class Request(NamedTuple):
     """What method and resource name tell of a request; URI and reference are empty where they tell nothing."""
 
@@ -111,6 +134,7 @@ class Request(NamedTuple):
 
 
 _decode_log: Final = msgspec.json.Decoder(AuditLog).decode
+_decode_entry: Final = msgspec.json.Decoder(Entry).decode
 _decode_operation: Final = msgspec.json.Decoder(Operation).decode
 _decode_named: Final = msgspec.json.Decoder(Named).decode
 _encode: Final = msgspec.json.encode
@@ -118,7 +142,23 @@ _encode: Final = msgspec.json.encode
 
 def unwrap(fields: Members) -> list[Inner] | None:
     """The event of an entry, or why it is none."""
-    payload = fields["protoPayload"]
+    operation = _operation(fields.get("operation"))
+    insert_id, timestamp, received = (string(fields.get(name)) or "" for name in ("insertId", "timestamp", "requestReceived"))
+    labels, resource = (fields.get(name, ABSENT) for name in ("labels", "resource"))
+    split = fields.get("split", ABSENT)
+    return _unwrapped(Entry(fields["protoPayload"], insert_id, operation, timestamp, labels, resource, split, received))
+
+
+def unwrap_whole(record: bytes) -> list[Inner] | None:
+    """The event of an entry that is written as usual."""
+    try:
+        return _unwrapped(_decode_entry(record))
+    except unreadable:
+        return None
+
+
+def _unwrapped(entry: Entry) -> list[Inner] | None:
+    payload = entry.protoPayload
     try:
         log = _decode_log(payload)
     except unreadable:
@@ -128,13 +168,13 @@ def unwrap(fields: Members) -> list[Inner] | None:
     if log.serviceName != "k8s.io" and (log.serviceName or not _is_kubernetes(log.methodName)):
         return [Inner(b"", code="NOT_AUDIT", message="a log entry of another service")]
     event = Event()
-    flags = _fill(event, fields, log)
+    flags = _fill(event, entry, log)
     if len(payload) - len(log.request) - len(log.response) > _LONG:
         _forget()
-    if "split" in fields:
+    if entry.split:
         _withhold(event)
         flags += ("BODIES_UNKNOWN",)
-    resource = bytes(fields.get("resource") or b"{}")
+    resource = bytes(entry.resource)
     cluster = _cluster(resource) if len(resource) <= _LONG else _cluster.__wrapped__(resource)
     return [Inner(payload, event=event, cluster=cluster, flags=flags)]
 
@@ -176,15 +216,15 @@ def _names(method: str) -> Match[str] | None:
 @lru_cache(1000)
 def _cluster(resource: bytes) -> str | None:
     try:
-        return string(members(members(resource).get("labels") or b"{}").get("cluster_name")) or None
+        return string(members(members(resource or b"{}").get("labels") or b"{}").get("cluster_name")) or None
     except unreadable:
         return None
 
 
-def _fill(event: Event, fields: Members, log: AuditLog) -> tuple[str, ...]:
+def _fill(event: Event, entry: Entry, log: AuditLog) -> tuple[str, ...]:
     """Everything that the entry tells of the event; gives the flags that say what it does not."""
-    operation = _operation(fields.get("operation"))
-    event.auditID = operation.id or string(fields.get("insertId")) or msgspec.UNSET
+    operation = entry.operation
+    event.auditID = operation.id or entry.insertId or msgspec.UNSET
     begun = operation.first and not operation.last
     event.stage = "RequestReceived" if begun else "ResponseComplete"
     request = request_of(log.methodName, log.resourceName or next((one.resource for one in log.authorizationInfo if one.resource), ""))
@@ -194,16 +234,19 @@ def _fill(event: Event, fields: Members, log: AuditLog) -> tuple[str, ...]:
     if request.reference:
         event.objectRef = Raw(request.reference)
     _caller(event, log)
-    _times(event, fields, log)
+    moment = entry.timestamp or log.timestamp
+    if moment:
+        event.stageTimestamp = micro_time(moment)
+    if entry.requestReceived:
+        event.requestReceivedTimestamp = micro_time(entry.requestReceived)
     if log.request:
         event.requestObject = Raw(_body(log.request))
     if log.response:
         event.responseObject = Raw(_body(log.response))
-    labels = fields.get("labels")
-    if labels is not None and bytes(labels)[:1] == b"{":
-        event.annotations = labels
+    if bytes(entry.labels)[:1] == b"{":
+        event.annotations = entry.labels
     event.level = "RequestResponse" if log.response else "Request" if log.request else "Metadata"
-    inferred = FLAGS if operation.first and operation.last else (*FLAGS, "STAGE_INFERRED")
+    inferred = FLAGS if operation.first and operation.last else _HALF
     return inferred if begun or _status(event, log, request) else (*inferred, "CODE_INFERRED")
 
 
@@ -214,14 +257,6 @@ def _operation(raw: Raw | None) -> Operation:
         return _decode_operation(raw)
     except unreadable:
         return _loose(Operation, raw) or Operation()
-
-
-def _times(event: Event, fields: Members, log: AuditLog) -> None:
-    moment = string(fields.get("timestamp")) or log.timestamp
-    if moment:
-        event.stageTimestamp = micro_time(moment)
-    if "requestReceived" in fields:  # the joiner's: the time of the operation's first half
-        event.requestReceivedTimestamp = micro_time(string(fields["requestReceived"]) or "")
 
 
 @lru_cache(20_000)

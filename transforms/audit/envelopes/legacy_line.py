@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ORDER = 10
 FLAGS: Final = ("BODIES_UNKNOWN", "LEVEL_INFERRED", "STAGE_TIME_INFERRED")
 _SENTINELS: Final = frozenset({"<none>", "<self>", "<lookup>", "<unknown>", "<deferred>"})
-_opening: Final = pattern(rb"(\S+) AUDIT: (?=id=\")").match
+_opening: Final = pattern(rb"(\S++) AUDIT: (?=id=\")").match
 _pair: Final = pattern(r'([a-z-]+)="((?:[^"\\]|\\.)*)"(?: |$)', ASCII)
 _quoted: Final = pattern(r'"((?:[^"\\]|\\.)*)"')
 _escape: Final = pattern(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{3}|.)")

@@ -17,6 +17,7 @@ from transforms.audit.members import Members, elements, members, string, unreada
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+OPENS = ("resourceLogs",)
 FIELDS = ("resourceLogs",)
 
 
@@ -45,6 +46,13 @@ class ResourceLogs(msgspec.Struct, gc=False):
     resource: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+class Export(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """What an exporter sends."""
+
+    resourceLogs: list[ResourceLogs]
+
+
+_decode_export: Final = msgspec.json.Decoder(Export).decode
 _decode_logs: Final = msgspec.json.Decoder(list[ResourceLogs]).decode
 
 
@@ -56,6 +64,14 @@ def unwrap(fields: Members) -> list[Inner] | None:
         pass
     try:
         return list(_bodies(fields))
+    except unreadable:
+        return None
+
+
+def unwrap_whole(record: bytes) -> list[Inner] | None:
+    """The bodies of all log records, where all are text."""
+    try:
+        return list(_texts(_decode_export(record).resourceLogs))
     except unreadable:
         return None
 
