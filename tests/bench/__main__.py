@@ -1,6 +1,8 @@
 """Measure the whole run on one core, each step's kernel, and the floor beside them, on the same files in the same minutes.
 
-python -m tests.bench [--data DIR] [--repeat_to 1GB] [--kernel_bytes 128MB] [--json]
+Then the same events in envelopes, beside plain lines.
+
+python -m tests.bench [--data DIR] [--repeat_to 1GB] [--kernel_bytes 128MB] [--envelope_bytes 32MB] [--json]
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.bench.corpus import corpus, whole_lines
+from tests.bench.envelopes import BOUND
 
 ROOT: Final = Path(__file__).parent.parent.parent
 _UNITS: Final = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -114,20 +117,32 @@ def measured(paths: list[Path], work: Path, kernel_bytes: int) -> list[dict[str,
     return rows
 
 
+def enveloped(paths: list[Path], work: Path, size: int) -> list[dict[str, Any]]:
+    """Rows of the table of envelopes."""
+    part = head_of(paths, work / "wrapped.ndjson", size)
+    rows: list[dict[str, Any]] = pinned("-m", "tests.bench.envelopes", *map(str, part)).said["rows"]
+    return rows
+
+
+def cell(value: float | str, column: str) -> str:
+    """One cell of a table."""
+    return value if isinstance(value, str) else f"{value:,.{0 if column in ('events', 'events/s') else 2}f}"
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """For people."""
     columns = list(rows[0])
     widths = [max(len(column), 11) for column in columns]
-    widths[0] = max(len(each["step"]) for each in rows)
+    widths[0] = max(len(each[columns[0]]) for each in rows)
     lines = [
         "  ".join(
             column.rjust(width) if at else column.ljust(width) for at, (column, width) in enumerate(zip(columns, widths, strict=True))
         )
     ]
     for each in rows:
-        cells = [each["step"].ljust(widths[0])]
+        cells = [each[columns[0]].ljust(widths[0])]
         for column, width in zip(columns[1:], widths[1:], strict=True):
-            cells.append(f"{each[column]:,.{0 if column == 'events/s' else 2}f}".rjust(width))
+            cells.append(cell(each[column], column).rjust(width))
         lines.append("  ".join(cells))
     return "\n".join(lines)
 
@@ -146,6 +161,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--kernel_bytes", type=size_of, default=size_of("128MB"), help="how much of the logs the kernels read. Default: 128MB"
     )
+    parser.add_argument(
+        "--envelope_bytes", type=size_of, default=size_of("32MB"), help="how much of the logs is wrapped in envelopes. Default: 32MB"
+    )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     asked = parser.parse_args(argv)
     directory = None if asked.data is None else Path(asked.data)
@@ -157,10 +175,15 @@ def main(argv: list[str]) -> int:
         python, part = sys.version.split()[0], asked.kernel_bytes / MB
         print(f"{len(paths)} file(s), {size / MB:,.1f} MB; Python {python}, one core; kernels read {part:,.0f} MB at most", file=sys.stderr)
         rows = measured(paths, Path(work), asked.kernel_bytes)
-    print(json.dumps(rows) if asked.json else table(rows))
-    if not asked.json:
+        envelopes = enveloped(paths, Path(work), asked.envelope_bytes)
+    if asked.json:
+        print(json.dumps({"steps": rows, "envelopes": envelopes}))
+    else:
         floor, whole = rows[0]["CPU s"], rows[1]["CPU s"]
-        print(f"\nwhole run: {whole:.2f} CPU s, start-up included; {whole / floor:.2f} times the floor ({floor:.2f} CPU s)")
+        print(table(rows))
+        print(f"\nwhole run: {whole:.2f} CPU s, start-up included; {whole / floor:.2f} times the floor ({floor:.2f} CPU s)\n")
+        print(table(envelopes))
+        print(f"\nCPU seconds per GB of the events as plain lines; of plain: without unpacking, {BOUND} times at most")
     return 0
 
 
