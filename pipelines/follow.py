@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transforms.connectors.sources import Gap, Source, Stretch
 
 ROOM: Final = 64 << 20  # bytes of content in a cycle: it is in memory several times over
+LEAST: Final = 0.1  # seconds that sources have to give what is there, however long the cycle before took
 PAUSE: Final = 0.1  # seconds before sources that give nothing at once are asked again
 BOUND: Final = 25.0  # seconds that the last cycle may take once somebody asked to stop
 
@@ -124,9 +125,11 @@ class Follower:
 
     def run(self) -> None:
         """Cycle after cycle, until the end or until asked to stop. Raises SourceError, and whatever a cycle fails with."""
+        gathered = self._clock.moment()
         while not self._stopped():
             began = self._clock.moment()
-            stretches, gaps = self._fetch(began)
+            stretches, gaps = self._fetch(gathered)
+            gathered = self._clock.moment()  # what comes while the cycle works has been waiting already
             last = not self._forever and all(source.at_end for source in self._sources)
             caught_up = self._caught_up()
             for stretch in stretches:
@@ -141,14 +144,14 @@ class Follower:
             if last:
                 break
 
-    def _fetch(self, began: float) -> tuple[list[Stretch], list[Gap]]:
+    def _fetch(self, since: float) -> tuple[list[Stretch], list[Gap]]:
         """What is new of every source, which share room and time."""
         stretches: list[Stretch] = []
         gaps: list[Gap] = []
         room = self._room
         for at, source in enumerate(self._sources):
             left = len(self._sources) - at
-            seconds = max(0.0, began + self._seconds - self._clock.moment())
+            seconds = max(LEAST, since + self._seconds - self._clock.moment())
             found = source.fetch(max(1, room // left), seconds / left)
             room -= sum(map(_weight, found))
             stretches += found

@@ -318,6 +318,24 @@ def test_an_idle_loop_commits_nothing(tmp_path: Path):
     assert len(read_ledger(str(tmp_path / "out"))) == 1
 
 
+def test_what_comes_while_a_cycle_works_has_been_waiting_already(tmp_path: Path):
+    journal, clock = Journal(), FakeClock()
+    journal.publish(*[line for number in range(3) for line in request(f"r{number}")])
+    waits: list[float] = []
+    works = iter((0.25, 4.0, 0.0))
+    with following(tmp_path / "out", journal, clock, most=2) as follower:
+        give = follower.source.fetch
+
+        def fetch(room: int, seconds: float) -> Any:
+            waits.append(round(seconds, 3))
+            return give(room, seconds)
+
+        follower.source.fetch = fetch
+        follower.source.acknowledge = lambda: clock.pass_by(next(works))
+        follower.go(4)
+    assert waits == [1, 0.75, 0.1, 1]
+
+
 def test_a_gap_is_one_event_that_cannot_be_read_and_the_stream_goes_on_behind_it(tmp_path: Path):
     journal, clock = Journal(), FakeClock()
     journal.publish(*[b""] * 5, *request("a"))

@@ -134,13 +134,16 @@ class KafkaSource:
         deadline = time.monotonic() + seconds
         taken: Taken = {}
         size = 0
+        more = True  # whether some may be there that nobody must wait for
         while not self._fault:
             while self._held and size < room and not self._fault:
                 size += self._take(self._held.popleft(), taken)
             left = deadline - time.monotonic()
-            if size >= room or left <= 0 or (self.at_end and not self._follow):
+            if size >= room or (left <= 0 and not more) or (self.at_end and not self._follow):
                 break
-            messages = self._client.consume(max(1, min(AT_ONCE, int((room - size) / self._weight))), left)
+            asked = max(1, min(AT_ONCE, int((room - size) / self._weight)))
+            messages = self._client.consume(asked, max(0.0, left))
+            more = len(messages) == asked
             if messages:
                 self._weight = max(LEAST, sum(map(len, messages)) / len(messages))
                 self._held.extend(messages)

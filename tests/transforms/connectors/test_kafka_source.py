@@ -185,6 +185,18 @@ def test_a_fetch_holds_about_its_room_and_the_next_goes_on_there(cluster: Cluste
     assert [value for each in [*first, *rest] for _, value in each.messages or ()] == values
 
 
+def test_a_fetch_without_time_gives_what_has_come_already(cluster: Cluster, opened: Opened):
+    cluster.write("audit", 0, *[b"%d" % at for at in range(5000)])
+    source = opened(follow=True)
+    until = time.monotonic() + 20
+    while not (first := source.fetch(1000, 0)):
+        assert time.monotonic() < until
+    while source.gauges()['lag{partition="audit/0"}'] > 0:
+        assert time.monotonic() < until
+        first += source.fetch(ROOM, 0)
+    assert [value for each in first for _, value in each.messages or ()] == [b"%d" % at for at in range(5000)]
+
+
 def test_a_message_beyond_the_room_comes_alone(cluster: Cluster, opened: Opened):
     cluster.write("audit", 0, b"x" * 500_000, b"y")
     source = opened()
