@@ -31,14 +31,14 @@ _UNSERVED: Final = "it does not serve pulls: it must be a pull subscription, nei
 
 
 class Received(NamedTuple):
-    """One delivery of a message. `published` in seconds since the epoch."""
+    """One delivery of a message. `published` in nanoseconds since the epoch."""
 
     ack_id: str
     message_id: str
     data: bytes
     attributes: Mapping[str, str]
     ordering_key: str
-    published: float
+    published: int
 
 
 class PassingError(Exception):
@@ -114,7 +114,7 @@ class GoogleClient:
                 each.message.data,
                 dict(each.message.attributes),
                 each.message.ordering_key,
-                each.message.publish_time.seconds + each.message.publish_time.nanos / 1e9,
+                each.message.publish_time.ToNanoseconds(),
             )
             for each in self._types.PullResponse.pb(answer).received_messages
         ]

@@ -172,7 +172,7 @@ class PubSubSource:
         oldest = min((message.published for message in held), default=None)
         label = f'{{subscription="{self._name}"}}'
         return {
-            f"oldest_unacknowledged_seconds{label}": 0.0 if oldest is None else max(0.0, self._now() - oldest),
+            f"oldest_unacknowledged_seconds{label}": 0.0 if oldest is None else max(0.0, self._now() - oldest / 1e9),
             f"outstanding_messages{label}": float(len(self._leases or ())),
             f"outstanding_bytes{label}": float(sum(len(message.data) for message in held) + self._parts.size),
             f"redelivered_messages_total{label}": float(self._redelivered),
@@ -239,7 +239,7 @@ class PubSubSource:
     def _take(self, messages: Iterable[Received]) -> int:
         """Give messages, less those that are here already and parts without the rest; their bytes."""
         size = count = 0
-        oldest = self._now()
+        oldest = now = int(self._now() * 1e9)
         for message in messages:
             known = self._ack_ids.get(message.message_id)
             if known is not None:
@@ -253,7 +253,7 @@ class PubSubSource:
             self._give(self._parts.add(message, self._clock()))
         if count:
             self._stirred = self._clock()
-            self._fresh = self._now() - oldest < FRESH
+            self._fresh = now - oldest < FRESH * 1e9
             self._mean = max(size / count, (self._mean + size / count) / 2)
         return size
 
@@ -303,7 +303,7 @@ class PubSubSource:
 
 def _by_publication(messages: Sequence[Received]) -> list[Received]:
     """In the order of publication; a message of an ordering key never before one of its key that was delivered earlier."""
-    latest: dict[str, float] = {}
+    latest: dict[str, int] = {}
     keyed = []
     for at, message in enumerate(messages):
         moment = message.published

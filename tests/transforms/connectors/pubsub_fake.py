@@ -32,7 +32,7 @@ class Clock:
 
 def received(number: int, data: bytes = b"{}", *, published: float | None = None, delivery: int = 1, **changes: str) -> Received:
     attributes = {name: value for name, value in changes.items() if name != "key"}
-    moment = NOON + number if published is None else published
+    moment = int(1e9 * (NOON + number if published is None else published))
     return Received(f"a{number}.{delivery}", f"m{number}", data, attributes, changes.get("key", ""), moment)
 
 
