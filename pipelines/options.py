@@ -76,7 +76,12 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_following_flags(parser: argparse.ArgumentParser) -> None:
     """--follow and what belongs to it."""
-    group = parser.add_argument_group("following", "Of --follow, and of kafka:// and pubsub:// with or without it.")
+    group = parser.add_argument_group(
+        "following",
+        "Of --follow, and of brokers with or without it:\n"
+        "  --input kafka://host:port[,host:port]/topic[,topic]?group=NAME\n"
+        "  --input pubsub://projects/P/subscriptions/S.",
+    )
     group.add_argument(
         "--follow",
         action="store_true",
