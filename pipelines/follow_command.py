@@ -13,7 +13,7 @@ from pipelines.checkpoint import CheckpointError
 from pipelines.cycles import Clock, Consumer, Cycles, Horizons
 from pipelines.display import report_following, summary_of
 from pipelines.follow import Follower, Stop
-from pipelines.graph import local_options
+from pipelines.graph import RepeatedOptions, local_options
 from pipelines.options import LONGEST_WINDOW, ConfigurationError
 from pipelines.watermark import Watermark
 from transforms.connectors import storage
@@ -59,7 +59,7 @@ def follow(
     began = clock.moment()
     numbers = gauges.Gauges(clock.moment)
     followers = _consumers(known, output, consumers, key)
-    options = PipelineOptions.from_dictionary(parsed.get_all_options(drop_default=True))
+    options = RepeatedOptions.from_dictionary(parsed.get_all_options(drop_default=True))
     options.view_as(DirectOptions).direct_running_mode = "in_memory"
     local_options(options, 1, 0)
     horizons = Horizons(known.dedupe_horizon * 1_000_000, known.completion_wait * 1_000_000)

@@ -45,6 +45,17 @@ class Task(msgspec.Struct):
     open_rows: Sequence[tuple[int, bytes]] = ()
 
 
+class RepeatedOptions(PipelineOptions):
+    """Options of a graph that is built again and again: a view is made once, for making one parses all flags of Beam's anew."""
+
+    def view_as(self, cls: type[PipelineOptions]) -> PipelineOptions:
+        """The same view of the same options each time."""
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
+
+
 def build(root: beam.Pipeline, splits: Sequence[Split], tasks: Sequence[Task], key: bytes, shards: int = 1) -> None:
     """Read and parse once, then for each consumer step by step to files aside and one manifest."""
     pair = all(task.settings.merge and task.cycle is None for task in tasks)

@@ -5,12 +5,20 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import apache_beam as beam
 
 from transforms.audit.block import RawBlock, Split
 from transforms.connectors.held_messages import read_split
 from transforms.progress import Progress
+
+
+@cache
+def _look_less_often() -> None:
+    # Once in a process: what is frozen is never freed, and a followed input comes here every cycle.
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 50)
 
 
 class ReadBlocks(beam.DoFn):
@@ -22,9 +30,7 @@ class ReadBlocks(beam.DoFn):
 
     def setup(self) -> None:
         """The collector walks thousands of live events again and again for nothing; let it look less often."""
-        if not gc.get_freeze_count():  # once in a process: what is frozen is never freed, and a followed input comes here every cycle
-            gc.freeze()
-        gc.set_threshold(200_000, 50, 50)
+        _look_less_often()
         self._progress = Progress(self._progress_path)
 
     def process(self, split: Split) -> Iterator[RawBlock]:

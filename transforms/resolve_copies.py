@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 from zlib import crc32
 
@@ -24,6 +25,7 @@ from transforms.audit.resolve_copies import LooseEvent
 from transforms.audit.settings import Settings
 from transforms.audit.settle_events import Unit
 from transforms.audit.settle_loose import settle_loose
+from transforms.audit.waiting import MARK, concerned, joined
 from transforms.connectors.held_messages import read_split
 from transforms.elements import UnitCoder, compiled
 
@@ -105,14 +107,22 @@ class SettleShard(beam.DoFn):
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator:
         """One shard."""
         shard, packed = element
-        unit = settle_loose(compiled(self._settings, self._key), unpacked(packed), shard, cycle=self._cycle)
+        cycle = self._cycle
+        if cycle is None:
+            yield from _outputs(settle_loose(compiled(self._settings, self._key), unpacked(packed), shard))
+            return
+        pieces = list(packed)
+        events = list(unpacked(piece for piece in pieces if not piece.startswith(MARK)))
+        waited, rest = concerned([piece for piece in pieces if piece.startswith(MARK)], events, cycle.now - cycle.wait)
+        unit = settle_loose(compiled(self._settings, self._key), chain(waited, events), shard, cycle=cycle)
         yield from _outputs(unit)
-        if unit.loose:
-            yield beam.pvalue.TaggedOutput("carried", (WAITING, msgspec.msgpack.encode((shard, packed_events(unit.loose)))))
+        waiting = joined(rest, unit.loose)
+        if waiting is not None:
+            yield beam.pvalue.TaggedOutput("carried", (WAITING, msgspec.msgpack.encode((shard, waiting))))
 
 
 def packed_events(events: list[LooseEvent]) -> bytes:
-    """Loose events for their shuffle, or for a later run."""
+    """Loose events for their shuffle."""
     return avro.compress(msgspec.msgpack.encode(events), avro.IN_TRANSIT)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions
 
 from pipelines.cycles import Clock, Consumer, Cycles, Horizons
 from pipelines.follow import Follower
 from pipelines.gauges import Gauges
-from pipelines.graph import local_options
+from pipelines.graph import RepeatedOptions, local_options
 from pipelines.output import Output
 from pipelines.watermark import Watermark
 from tests.audit.reduction import KEY, STARTED, settings
@@ -133,7 +133,7 @@ class Followed:
         except BaseException:
             self.leave()
             raise
-        options = PipelineOptions([])
+        options = RepeatedOptions([])
         options.view_as(DirectOptions).direct_running_mode = "in_memory"
         local_options(options, 1, 0)
         horizons = Horizons(horizon * 1_000_000, wait * 1_000_000)

@@ -27,13 +27,14 @@ GIVEN_UP: Final = 5
 MESSAGE: Final = 6  # the ID is that of a broker's message, there is no digest
 FINAL_CODES: Final = frozenset({2, 3})
 _NO_DIGEST: Final = bytes(16)
+_NO_ID: Final = "\0no audit ID"
 
 Known = list[tuple[int, bytes]]  # (stage, digest) of what was settled under one audit ID
 
 
 def row_id(cluster: str, audit_id: str | None) -> int:
-    """The number of an audit ID; events without one share that of the empty text."""
-    return int(hash_ids(cluster, [audit_id or ""])[0])
+    """The number of an audit ID; events without one share one."""
+    return int(hash_ids(cluster, [_NO_ID if audit_id is None else audit_id])[0])
 
 
 def pack_rows(ids: Sequence[int] | NDArray[np.uint64], stages: bytes, digests: bytes) -> bytes:
@@ -72,7 +73,7 @@ class SettledRows:
         for at, (cluster, _) in enumerate(self._groups):
             clusters.setdefault(cluster, []).append(at)
         for cluster, places in clusters.items():
-            ids[places] = hash_ids(cluster, [self._groups[at][1] or "" for at in places])
+            ids[places] = hash_ids(cluster, [_NO_ID if (found := self._groups[at][1]) is None else found for at in places])
         out = pack_rows(ids, bytes(self._stages), b"".join(self._digests))
         self.__init__()  # type: ignore[misc]
         return out

@@ -132,7 +132,7 @@ def resolve_copies(events: Iterable[LooseEvent], *, merge: bool, fold: bool, ear
                 if earlier is not None and event.audit_id is not None and earlier.waits(event):
                     yield Resolved(event, PENDING)
                     continue
-                if earlier is not None and earlier.completed:
+                if earlier is not None and earlier.completed and event.audit_id is not None:
                     _flag(event, LATE_STAGE)
                 else:
                     _flag(event, NO_COMPLETION)

@@ -94,7 +94,7 @@ def _remember(event: LooseEvent, outcome: str, account: Account, settled: Settle
     given_up = outcome == "kept" and not NEVER_COMPLETED.isdisjoint(event.flags or ())
     if event.since is None and outcome != "duplicate":
         settled.add(event.cluster, event.audit_id, event.stage, digest(event.cluster, event.content))
-    if given_up:
+    if given_up and event.audit_id is not None:
         settled.give_up(event.cluster, event.audit_id)
     if event.since is None and outcome == PENDING:
         account.pending += 1
