@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transforms.connectors.sources import Gap, Source, Stretch
 
 ROOM: Final = 64 << 20  # bytes of content in a cycle: it is in memory several times over
+LOST: Final = "SOURCE_GAP"
 LEAST: Final = 0.1  # seconds that sources have to give what is there, however long the cycle before took
 PAUSE: Final = 0.1  # seconds before sources that give nothing at once are asked again
 BOUND: Final = 25.0  # seconds that the last cycle may take once somebody asked to stop
@@ -111,6 +112,7 @@ class Follower:
         self._reporter = Reporter(gauges, clock.moment())
         self.totals = [Total(Account(0, 0)) for _ in cycles.consumers]
         self._held: Held | None = None
+        self._lost: set[tuple[Stream, int]] = set()
 
     def resume(self, key: bytes) -> None:
         """Let every source go on where the ledger ends. Raises SourceError."""
@@ -118,6 +120,7 @@ class Follower:
         positions = first.positions()
         self._held = Held((), key)
         self._held.add(first.ranges)
+        self._lost = {(each.stream, each.account.start) for each in first.ranges if LOST in each.account.dead_lettered}
         for consumer in self._cycles.consumers:
             consumer.ranges.clear()
         for source in self._sources:
@@ -155,8 +158,15 @@ class Follower:
             found = source.fetch(max(1, room // left), seconds / left)
             room -= sum(map(_weight, found))
             stretches += found
-            gaps += source.gaps()
+            gaps += filter(self._is_new, source.gaps())
         return stretches, gaps
+
+    def _is_new(self, gap: Gap) -> bool:
+        """Whether the ledger does not hold it. A source that finds its stream gone says so each time, as it has no position behind it."""
+        lost = (gap.uri, gap.partition), gap.start
+        known = gap.partition is not None and lost in self._lost
+        self._lost.add(lost)
+        return not known
 
     def _caught_up(self) -> dict[Stream, bool]:
         found: dict[Stream, bool] = {}

@@ -172,7 +172,8 @@ class Broker:
 
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """What retention does to a partition."""
-        for done in self._admin.delete_records([TopicPartition(topic, partition, offset)]).values():
+        admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})  # the other may not know of a new partition yet
+        for done in admin.delete_records([TopicPartition(topic, partition, offset)]).values():
             done.result()
 
     def producer(self, **settings: Any) -> Producer:

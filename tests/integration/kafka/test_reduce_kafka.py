@@ -192,12 +192,56 @@ def test_events_of_ten_megabytes_are_kept(broker: Broker, topic: str, tmp_path: 
     verified(output)
 
 
+def test_a_topic_and_a_log_are_reduced_together(broker: Broker, topic: str, lines: list[bytes], tmp_path: Path):
+    broker.write(topic, [line.rstrip(b"\n") for line in lines[:700]])
+    log, output = tmp_path / "audit.log", tmp_path / "reduced"
+    log.write_bytes(b"".join(lines[700:]))
+    arguments = ("--input", address(broker, topic), "--input", log, "--output", output)
+    assert reduced(*arguments)["events"] == len(lines)
+    assert len({each["source"]["uri"] for each in records(output, "events")}) == 2
+    assert reduced(*arguments)["events"] == 0
+    verified(output)
+
+
 def test_a_broker_that_does_not_answer_is_refused_before_anything_is_done(tmp_path: Path):
     done = run("--input", "kafka://127.0.0.1:1/audit?group=reducer", "--output", tmp_path / "reduced")
     assert done.returncode == 2, done.stderr
     assert "Connection refused" in done.stderr
     assert "check the address" in done.stderr
     assert records(tmp_path / "reduced", "events") == []
+
+
+def test_what_retention_deleted_is_one_event_that_nobody_can_read(broker: Broker, wide: str, lines: list[bytes], tmp_path: Path):
+    output = tmp_path / "reduced"
+    publish(broker, wide, lines[:300], PARTITIONS)
+    assert reduced("--input", address(broker, wide), "--output", output)["events"] == 300
+    ends = held(output)
+    publish(broker, wide, lines[300:900], PARTITIONS)
+    broker.delete_before(wide, 1, ends[1] + 5)
+    done = reduced("--input", address(broker, wide), "--output", output)
+    assert (done["events"], done["deadLettered"]) == (600 - 5 + 1, {"SOURCE_GAP": 1})
+    assert [(each["source"]["partition"], each["source"]["offset"]) for each in records(output, "dead_letters")] == [(1, ends[1])]
+    assert reduced("--input", address(broker, wide), "--output", output)["events"] == 0
+    assert_sound(output)
+    verified(output)
+
+
+def test_a_topic_made_anew_is_read_from_its_start_and_the_old_one_is_missed_once(
+    broker: Broker, wide: str, lines: list[bytes], tmp_path: Path
+):
+    output = tmp_path / "reduced"
+    publish(broker, wide, lines[:300], PARTITIONS)
+    reduced("--input", address(broker, wide), "--output", output)
+    broker.delete(wide)
+    broker.create(wide, PARTITIONS)
+    missed = reduced("--input", address(broker, wide), "--output", output)
+    assert (missed["events"], missed["deadLettered"]) == (PARTITIONS, {"SOURCE_GAP": PARTITIONS})
+    assert reduced("--input", address(broker, wide), "--output", output)["events"] == 0
+    publish(broker, wide, lines[300:900], PARTITIONS)
+    assert reduced("--input", address(broker, wide), "--output", output)["events"] == 600
+    assert reduced("--input", address(broker, wide), "--output", output)["events"] == 0
+    assert_sound(output)
+    verified(output)
 
 
 DIES = """
