@@ -1,8 +1,8 @@
 """Measure the whole run on one core, each step's kernel, and the floor beside them, on the same files in the same minutes.
 
-Then the same events in envelopes, beside plain lines.
+Then the same events in envelopes, beside plain lines; and from Kafka.
 
-python -m tests.bench [--data DIR] [--repeat_to 1GB] [--kernel_bytes 128MB] [--envelope_bytes 32MB] [--json]
+python -m tests.bench [--data DIR] [--repeat_to 1GB] [--kernel_bytes 128MB] [--envelope_bytes 32MB] [--kafka_minutes 15] [--json]
 """
 
 from __future__ import annotations
@@ -14,24 +14,16 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from tests.bench import kafka
 from tests.bench.corpus import corpus, whole_lines
 from tests.bench.envelopes import BOUND
+from tests.bench.measure import pinned
 
-ROOT: Final = Path(__file__).parent.parent.parent
 _UNITS: Final = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 GB: Final = 1e9
 MB: Final = 1e6
-
-
-class Measured(NamedTuple):
-    """What a process used, children included, and the JSON document it printed."""
-
-    said: dict[str, Any]
-    cpu: float
-    wall: float
-    peak: int
 
 
 def size_of(text: str) -> int:
@@ -40,25 +32,6 @@ def size_of(text: str) -> int:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r}: write 200MB or 1GB")
     return int(float(found[1]) * _UNITS[found[2]])
-
-
-def pinned(*arguments: str) -> Measured:
-    """Run Python on one core until it ends. Raises RuntimeError where it fails."""
-    core = min(os.sched_getaffinity(0))
-    with tempfile.TemporaryFile() as out:
-        began = os.times().elapsed
-        child = os.fork()
-        if not child:
-            os.sched_setaffinity(0, {core})
-            os.chdir(ROOT)
-            os.dup2(out.fileno(), 1)
-            os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - a shell would only be measured too
-        _, status, used = os.wait4(child, 0)
-        wall = os.times().elapsed - began
-        if status:
-            raise RuntimeError(f"{' '.join(arguments)}: exit {os.waitstatus_to_exitcode(status)}")
-        out.seek(0)
-        return Measured(json.loads(out.read().splitlines()[-1]), used.ru_utime + used.ru_stime, wall, used.ru_maxrss << 10)
 
 
 def head_of(paths: list[Path], target: Path, size: int) -> list[Path]:
@@ -164,6 +137,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--envelope_bytes", type=size_of, default=size_of("32MB"), help="how much of the logs is wrapped in envelopes. Default: 32MB"
     )
+    parser.add_argument(
+        "--kafka_minutes", type=float, default=1, help="how long Kafka is read at full speed; 0: leave Kafka out. Default: 1"
+    )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     asked = parser.parse_args(argv)
     directory = None if asked.data is None else Path(asked.data)
@@ -176,14 +152,16 @@ def main(argv: list[str]) -> int:
         print(f"{len(paths)} file(s), {size / MB:,.1f} MB; Python {python}, one core; kernels read {part:,.0f} MB at most", file=sys.stderr)
         rows = measured(paths, Path(work), asked.kernel_bytes)
         envelopes = enveloped(paths, Path(work), asked.envelope_bytes)
+        streamed = kafka.measured(paths, Path(work), asked.kafka_minutes) if asked.kafka_minutes else []
     if asked.json:
-        print(json.dumps({"steps": rows, "envelopes": envelopes}))
+        print(json.dumps({"steps": rows, "envelopes": envelopes, "kafka": streamed}))
     else:
         floor, whole = rows[0]["CPU s"], rows[1]["CPU s"]
         print(table(rows))
         print(f"\nwhole run: {whole:.2f} CPU s, start-up included; {whole / floor:.2f} times the floor ({floor:.2f} CPU s)\n")
         print(table(envelopes))
-        print(f"\nCPU seconds per GB of the events as plain lines; of plain: without unpacking, {BOUND} times at most")
+        print(f"\nCPU seconds per GB of the events as plain lines; of plain: without unpacking, {BOUND} times at most\n")
+        print(*kafka.described(streamed, rows[1]["events/s"]), sep="\n")
     return 0
 
 
