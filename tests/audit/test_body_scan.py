@@ -20,8 +20,8 @@ SPACED_VALUE = re.compile(rb"\"value\"(?:\s|.\s)", re.DOTALL)
 
 WORDS_OF_TRAPS = rb"""pass password passwords passphrase pwd secret secrets secretaccesskey secret-key token tokens token1 token_value key
     keys api apikey api_key private-key access.key client PASSWORD Secret TOKEN API_KEY kind KIND Kind @type name "name": {"key":
-    "value" "value": value "value":" \"value\": \"name\": name\": " ' ` \ \\ \\" \" : = => := | > [ ] { } , . / // :// ://u:p@h @ % %41 %zz -
-    -- --token "-t "--x eyJ eyJhIjoiYiJ9 AKIA 1 12 0 a e.g. x_ \u0041 \u00e9 \u005f \u0022 \u003D {"name":"DB_PASSWORD","value":"x"}
+    "value" "value": value "value":" \"value\": \"name\": name\": " ' ` \ \\ \\" \" : = => := | > [ ] { } , . / // :// ://u:p@h @ % %41 %zz
+    - -- --token "-t "--x eyJ eyJhIjoiYiJ9 AKIA 1 12 0 a e.g. x_ \u0041 \u00e9 \u005f \u0022 \u003D {"name":"DB_PASSWORD","value":"x"}
     {"name":"PORT","value":"8080"} "continue":" s/ /secrets/ -----BEGIN """.split()
 FRAGMENTS = [
     *WORDS_OF_TRAPS,
