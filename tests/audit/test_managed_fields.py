@@ -46,6 +46,18 @@ def test_the_object_the_list_the_table_and_the_template_lose_them():
     assert json.loads(event.responseObject) == {"kind": "PodList", "items": [{"metadata": {}}, {"metadata": {"labels": {}}}]}
 
 
+@pytest.mark.parametrize(("kind", "place"), [("Table", "rows"), ("PodList", "items")])
+def test_white_space_does_not_change_the_place(kind: str, place: str):
+    objects = [{"metadata": {"managedFields": MANAGED}}]
+    body = {"kind": kind, place: [{"object": each} for each in objects] if place == "rows" else objects}
+    told = []
+    for raw in (json.dumps(body, separators=(",", ":")), json.dumps(body, indent=1)):
+        event = Event(responseObject=msgspec.Raw(raw.encode()))
+        strip_managed_fields(event)
+        told += [(kind, path, count) for kind, path, count, _ in event.reductions]
+    assert told == [("managedFields", f"/responseObject/{place}", 1)] * 2
+
+
 def test_bytes_are_counted_exactly_by_place():
     body = {"kind": "Table", "rows": [{"cells": [], "object": {"metadata": {"name": "a", "managedFields": MANAGED}}}, {"object": None}]}
     before = len(json.dumps(body, separators=(",", ":")))

@@ -124,7 +124,11 @@ def _cut(node: Any, place: str, cuts: dict[str, list[int]], depth: int, key: str
         return node
     held = node.get("managedFields", msgspec.UNSET)
     if held is not msgspec.UNSET and (key == "metadata" or held is None or _is_managed(held)):
-        _note(cuts, place + ("/metadata" if key == "metadata" else ""), len(dump(held)) + len(b'"managedFields":,'))
+        _note(
+            cuts,
+            place + ("/metadata" if key == "metadata" and not place.endswith(_LISTS) else ""),
+            len(dump(held)) + len(b'"managedFields":,'),
+        )
         del node["managedFields"]
     path = node.get("path")
     if isinstance(path, str) and "/managedFields" in path and "value" in node and "op" in node:
@@ -142,6 +146,7 @@ def _is_managed(held: Any) -> bool:
     return isinstance(held, list) and all(isinstance(entry, dict) and (not entry or not entry.keys().isdisjoint(_ENTRY)) for entry in held)
 
 
+_LISTS: Final = ("/rows", "/items")
 _ENTRY: Final = frozenset({"manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource"})
 
 
