@@ -141,7 +141,16 @@ def in_one_piece(head: bytes, *, whole: bool) -> bool:
 def is_foreign(head: bytes) -> bool:
     """Whether none of a file's first lines is a record of any kind."""
     lines = [line for line in head.split(b"\n")[:_LOOKED_AT] if line.strip()]
-    return bool(lines) and all(found.code in ("INVALID_JSON", "INVALID_UTF8") for line in lines for found in recognise(line[:LONGEST_LOOK]))
+    return (
+        bool(lines)
+        and not any(map(_may_be_json, lines))
+        and all(found.code in ("INVALID_JSON", "INVALID_UTF8") for line in lines for found in recognise(line[:LONGEST_LOOK]))
+    )
+
+
+def _may_be_json(line: bytes) -> bool:
+    """Whether a line is too long to be looked at whole, and begins like a record: how it goes on, its beginning does not tell."""
+    return len(line) > LONGEST_LOOK and line.lstrip(b" \t\r\0\x1e\xef\xbb\xbf")[:1] in (b"{", b"[", b'"')
 
 
 def _mentions_events(split: Split, open_stream: Callable[[Split], AbstractContextManager[IO[bytes]]]) -> bool:
