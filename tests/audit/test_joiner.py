@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.audit.envelopes import wraps
 from tests.audit.envelopes.outcomes import fields, the_event
 from tests.audit.envelopes.test_gke import POD, entry
+from tests.audit.envelopes.wraps import compact
 from tests.examples import an_event, line
 from transforms.audit import joiner
+from transforms.audit.envelopes.docker import PIECE
 from transforms.audit.joiner import Joiner, needs_joiner
 from transforms.audit.recognise import recognise
 
@@ -30,6 +33,10 @@ def joined(*records: bytes, stream: str = "file") -> tuple[list[tuple[bytes, int
     return out, made.close()
 
 
+def docker(text: str, stream: str = "stdout", **more: str) -> bytes:
+    return compact({"log": text, "stream": stream, "time": "2026-01-02T03:04:05.678901234Z", **more})
+
+
 def codes(records: list[tuple[bytes, int]]) -> list[str | None]:
     return [found.code for record, _ in records for found in recognise(record)]
 
@@ -39,6 +46,65 @@ def test_fragments_of_a_line_are_the_line(cuts: list[int]) -> None:
     pieces = [EVENT[start:end] for start, end in zip([0, *cuts], [*cuts, len(EVENT)], strict=True)]
     records = [cri(piece, b"P") for piece in pieces[:-1]] + [cri(pieces[-1])]
     assert joined(*records) == ([(cri(EVENT), 0)], [])
+
+
+LONG = line(an_event(requestObject={"a": "é" * 30_000, "b": ["\\", '"'] * 9_000})).strip()
+
+
+@pytest.mark.parametrize("event", [LONG, EVENT, LONG + EVENT.replace(b"{", b"[", 1)])
+def test_pieces_of_a_line_of_dockers_are_the_line(event: bytes) -> None:
+    pieces = wraps.docker([event]).split(b"\n")
+    assert len(pieces) == -(-len(event.decode() + "\n") // PIECE)
+    out, left = joined(*pieces)
+    assert (len(out), left) == (1, [])
+    assert (codes(out), out[0][1]) == (codes([(wraps.docker([event], 1 << 30), 0)]), 0)
+    assert [found.event for found in recognise(out[0][0])] == [found.event for found in recognise(event)]
+
+
+def test_pieces_of_two_streams_and_of_two_containers_do_not_mix() -> None:
+    text = LONG.decode() + "\n"
+    first, second, rest = text[:PIECE], text[PIECE : 2 * PIECE], text[2 * PIECE : 3 * PIECE - 1] + "\n"
+    one, two = [docker(piece) for piece in (first, second, rest)], [docker(piece, "stderr") for piece in (first, second, rest)]
+    out, left = joined(one[0], two[0], one[1], two[1], two[2], one[2])
+    assert ([tag for _, tag in out], left) == ([1, 0], [])
+    made: Joiner[str] = Joiner()
+    assert [tag for at in range(3) for file in "ab" for _, tag in made.feed(one[at], file, f"{file}{at}")] == ["a0", "b0"]
+
+
+def test_a_line_of_dockers_that_breaks_off_is_one_incomplete_record() -> None:
+    pieces = wraps.docker([LONG]).split(b"\n")
+    out, left = joined(docker(EVENT.decode() + "\n"), *pieces[:-1])
+    assert (codes(out), codes(left)) == ([None], ["INCOMPLETE_RECORD"])
+    assert [tag for _, tag in left] == [1]
+    assert codes([(pieces[0], 0)]) == ["INCOMPLETE_RECORD"]
+    assert codes([(pieces[-1], 0)]) == ["NOT_AUDIT"]
+
+
+def test_lines_whose_line_feeds_a_shipper_cut_off_are_no_pieces() -> None:
+    whole = [docker(one.decode()) for one in (EVENT, LONG, EVENT)]
+    assert joined(*whole) == ([(record, at) for at, record in enumerate(whole)], [])
+    broken = docker(LONG.decode()[:-9])
+    out, left = joined(whole[0], broken, whole[2])
+    assert (codes(out), left) == ([None, "INCOMPLETE_RECORD", None], [])
+    short = docker("klog")
+    assert joined(short, whole[0]) == ([(short, 0), (whole[0], 1)], [])
+
+
+def test_an_event_as_long_as_a_piece_and_its_line_feed_are_one_event() -> None:
+    event = line(an_event(requestObject={"a": ""})).strip()
+    event = event.replace(b'"a":""', b'"a":"%s"' % (b"x" * (PIECE - len(event))))
+    out, left = joined(*wraps.docker([event]).split(b"\n"))
+    assert (codes(out), left) == ([None], [])
+
+
+def test_fluent_bit_says_itself_which_line_goes_on() -> None:
+    text = EVENT.decode()
+    out, left = joined(
+        docker(text[:50], logtag="P"), docker(text[50:90], logtag="P"), docker(text[90:], logtag="F"), docker(text, logtag="F")
+    )
+    assert ([tag for _, tag in out], codes(out), left) == ([0, 3], [None, None], [])
+    _, left = joined(docker(text, logtag="P"))
+    assert codes(left) == ["INCOMPLETE_RECORD"]
 
 
 def test_streams_do_not_mix() -> None:
@@ -171,6 +237,7 @@ def test_no_record_is_lost_or_made(records: list[bytes]) -> None:
         (cri(EVENT), True),
         (b"text\n" + cri(EVENT, b"P"), True),
         (entry(), True),
+        (docker("x"), True),
         (json.dumps({"message": "x"}).encode(), False),
         (b"", False),
     ],

@@ -1,7 +1,8 @@
 """Put together records that were split over several lines on their way.
 
-Fragments of the CRI log format (`P` … `F`), the parts of a GKE entry that was too large (`split`), and the two halves of
-a GKE operation (`first` and `last`). What stays incomplete leaves as it came so far, at the latest at the end.
+Fragments of the CRI log format (`P` … `F`) and of Docker's json-file driver, the parts of a GKE entry that was too large
+(`split`), and the two halves of a GKE operation (`first` and `last`). What stays incomplete leaves as it came so far, at the
+latest at the end.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from transforms.audit.envelopes.docker import Line, goes_on, is_piece, is_whole, line_of
 from transforms.audit.members import Members, elements, members, string, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PENDING_LIMIT: Final = 64 << 20
 PENDING_RECORDS: Final = 10_000
 _cri: Final = pattern(rb"(\d{4}-\d\d-\d\dT\S+ (stdout|stderr) )([FP])((?::\S*)? ?)").match
 _cri_lines: Final = pattern(rb"(?m)^\d{4}-\d\d-\d\dT\S+ (?:stdout|stderr) [FP]").search
-_BODIES: Final = ("request", "response", "metadata")
+_DOCKER: Final = (b'"stream":"stdout"', b'"stream":"stderr"')
+_NEAR: Final = 256
 _MERGES: Final = 12
 
 Tag = TypeVar("Tag")
@@ -70,6 +73,9 @@ class Joiner(Generic[Tag]):
         prefix = _cri(record)
         if prefix:
             return self._fragment(record, prefix.end(), (stream, prefix[2].decode()), tag, last=prefix[3] == b"F")
+        line = line_of(record) if record.find(b'"log"', 0, _NEAR) >= 0 else None
+        if line is not None:
+            return self._docker(record, line, (stream, "docker", line.stream), tag)
         return self.feed_entry(record, stream, tag)
 
     def feed_entry(self, record: bytes, stream: str, tag: Tag) -> list[Joined[Tag]]:
@@ -101,6 +107,16 @@ class Joiner(Generic[Tag]):
         opening = _cri(first)
         whole = first[: opening.start(3)] + b"F" + first[opening.end(3) :] if opening else first
         return [*out, (whole + b"".join(part for _, part in parts[1:]), pending.tag)]
+
+    def _docker(self, record: bytes, line: Line, key: tuple[str, str, str], tag: Tag) -> list[Joined[Tag]]:
+        if key not in self._pending:
+            return self._hold(key, tag, 0, record, 0) if is_piece(line) else [(record, tag)]
+        if is_whole(line):  # no line of Docker's at all: a shipper cut the line feeds off
+            return [*self._leave(key), (record, tag)]
+        out = self._hold(key, tag, len(self._pending[key].parts), record, 0)
+        if goes_on(line) or key not in self._pending:
+            return out
+        return [*out, *self._leave(key)]
 
     def _entry(self, record: bytes, stream: str, tag: Tag) -> list[Joined[Tag]]:
         try:
@@ -155,7 +171,8 @@ class Joiner(Generic[Tag]):
     def _leave(self, key: tuple[str, ...]) -> Iterator[Joined[Tag]]:
         pending = self._take(key)
         parts = [part for _, part in sorted(pending.parts)]
-        yield (_merged(parts, complete=False) if "split" in key[1:2] else b"".join(parts)), pending.tag
+        join = _JOINS.get(key[1], b"".join)
+        yield join(parts), pending.tag
 
 
 def _stands_alone(record: bytes) -> bool:
@@ -170,7 +187,9 @@ def _stands_alone(record: bytes) -> bool:
 
 def needs_joiner(first_bytes: bytes) -> bool:
     """Whether a file that begins so may hold records in several lines."""
-    return b'"protoPayload"' in first_bytes or _cri_lines(first_bytes) is not None
+    if b'"protoPayload"' in first_bytes or _cri_lines(first_bytes) is not None:
+        return True
+    return b'"log"' in first_bytes and any(stream in first_bytes for stream in _DOCKER)
 
 
 def split_part(record: bytes) -> SplitPart | None:
@@ -215,6 +234,15 @@ def _merged(parts: list[bytes], *, complete: bool) -> bytes:
     return _object(entry)
 
 
+def _line(pieces: list[bytes]) -> bytes:
+    """The line of Docker's that was cut into pieces, with what the first and the last say of it."""
+    lines = [line for line in map(line_of, pieces) if line is not None]
+    first = lines[0]
+    first.log = "".join(line.log for line in lines)
+    first.logtag = lines[-1].logtag
+    return msgspec.json.encode(first)
+
+
 def _merge(values: list[bytes | msgspec.Raw], depth: int) -> bytes:
     """Pieces of one value as one: objects by name, arrays and texts end to end, of other values the first."""
     first = bytes(values[0])
@@ -249,3 +277,6 @@ def _whole_operation(first: bytes, last: bytes) -> bytes:
 
 def _object(fields: Members) -> bytes:
     return b"{" + b",".join(msgspec.json.encode(name) + b":" + bytes(value) for name, value in fields.items()) + b"}"
+
+
+_JOINS: Final[dict[str, Callable[[list[bytes]], bytes]]] = {"split": lambda parts: _merged(parts, complete=False), "docker": _line}

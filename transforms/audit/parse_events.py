@@ -33,7 +33,7 @@ def parse_events(block: RawBlock, key: bytes, *, pair: bool = False) -> EventBlo
                 said = "lost before it was read" if code == "SOURCE_GAP" else "the document is broken here"
                 _bury(parsed, key, code, said, raw or b"", offset, item)
             else:
-                _parse_item(raw or b"", offset, item, key, parsed)
+                _parse_item(raw or b"", offset, item, key, parsed, unterminated=block.unterminated)
     parsed.account.events += len(parsed.events)
     return parsed
 
@@ -87,10 +87,10 @@ def _place(found: Event | DeadLetter) -> Any:
     return found.offset, found.item
 
 
-def _parse_item(raw: bytes, offset: int, item: int, key: bytes, parsed: EventBlock) -> None:
+def _parse_item(raw: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, *, unterminated: bool) -> None:
     event = plain_event(raw) if raw.startswith(b"{") else None
     if event is None or not (raw.isascii() or is_utf8(raw)):
-        _parse_odd(raw, offset, item, key, parsed)
+        _parse_odd(raw, offset, item, key, parsed, unterminated=unterminated)
         return
     event.offset = offset  # type: ignore[assignment]
     event.item = item  # type: ignore[assignment]

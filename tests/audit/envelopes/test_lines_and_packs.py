@@ -23,6 +23,10 @@ CRI = b"2026-01-02T03:04:05.678901234Z stdout F "
     ("wrap", "expected"),
     [
         ({"log": TEXT + "\n", "stream": "stdout", "time": "2026-01-02T03:04:05Z"}, ["event"]),
+        ({"log": "\n", "stream": "stdout", "time": "2026-01-02T03:04:05Z"}, []),
+        ({"stream": "stdout", "log": TEXT + "\n", "x": 1}, ["event"]),
+        ({"stream": "stdout", "log": "klog\n", "time": 7}, ["NOT_AUDIT"]),
+        ({"stream": "stdout"}, ["NOT_AUDIT"]),
         ({"message": TEXT, "log": "other text"}, ["event"]),
         ({"message": "other text", "log": TEXT}, ["event"]),
         ({"structured": an_event(), "message": ""}, ["event"]),

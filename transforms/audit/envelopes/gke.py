@@ -43,6 +43,7 @@ _SHORT_GROUPS["core.k8s.io"] = ""
 _WRAPPERS: Final = ("type.googleapis.com/google.protobuf.Value", "type.googleapis.com/google.protobuf.ListValue")
 # How Cloud Logging writes a body that is an object: its protobuf type comes first.
 _typed_body: Final = pattern(rb'\{"@type":"([^"\\]*+)",(?=")').match
+_names_itself: Final = pattern(rb'"(?:apiVersion|kind)":"[^"]').match
 
 
 class Named(msgspec.Struct, frozen=True, gc=False):
@@ -304,7 +305,7 @@ def _body(raw: Raw) -> bytes:
     typed = _typed_body(text)
     if typed is None or typed[1].startswith(b"type.") or text.find(b'"@type"', typed.end()) >= 0:
         return _slow_body(text) if b"@type" in text else text
-    if text.startswith(b'"apiVersion":"', typed.end()):
+    if _names_itself(text, typed.end()):
         return b"{" + text[typed.end() :]
     try:
         named = _decode_named(text)
