@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pipelines.ledger_index import INDEX
 from pipelines.open_ranges import OpenRange, pending_of
 from transforms.connectors import storage
 
@@ -90,6 +91,12 @@ def _checkpoint_of(run: Run) -> str | None:
         return None
 
 
+def is_sound(output: Output, run: Run) -> bool:
+    """Whether the checkpoint is there that the run left."""
+    path = storage.join(output.path, CHECKPOINT)
+    return storage.exists(path) and hashlib.sha256(storage.read(path)).hexdigest() == _checkpoint_of(run)
+
+
 def load(output: Output, runs: Sequence[Run], warnings: list[str]) -> Checkpoint:
     """What the runs so far carry on. Raises CheckpointError where something waits and what it is cannot be trusted."""
     expected = next((found for found in map(_checkpoint_of, reversed(runs)) if found is not None), None)
@@ -132,7 +139,7 @@ def _sound(output: Output, file: RowFile, warnings: list[str]) -> bool:
 
 def _tidy(output: Output, checkpoint: Checkpoint) -> None:
     """Remove files of rows that nobody lists: a crash came between a commit and their removal."""
-    listed = {storage.join(output.path, path) for path in (CHECKPOINT, *(file.path for file in checkpoint.settled))}
+    listed = {storage.join(output.path, path) for path in (CHECKPOINT, INDEX, *(file.path for file in checkpoint.settled))}
     for path, _ in storage.files_below(storage.join(output.path, FOLLOW)):
         if path not in listed:
             storage.delete_file(path)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import apache_beam as beam
 import msgspec
 
-from pipelines.checkpoint import CHECKPOINT, FOLLOW, Checkpoint, RowFile, encode, load, merged_tier, recorded
+from pipelines.checkpoint import CHECKPOINT, FOLLOW, Checkpoint, RowFile, encode, is_sound, load, merged_tier, recorded
 from pipelines.graph import Task, build
-from pipelines.ledger import BROKERS, Range, Run, Stream
+from pipelines.ledger import BROKERS, Range, Stream
+from pipelines.ledger_index import INDEX, Whereabouts, encode_index, read_index
 from pipelines.open_ranges import OpenRanges
 from pipelines.output import Output, Share
 from pipelines.watermark import closing, oldest
@@ -72,26 +73,25 @@ class Consumer:
     """An output that is followed into: where its ledger ends, and what its runs carry on."""
 
     def __init__(self, name: str | None, output: Output, settings: Settings, key: bytes, warnings: list[str]) -> None:
-        runs: list[Run] = output.runs(key)
         self.name = name
         self.path = output.path
         self.settings = settings
+        indexed = read_index(output.path, key)
+        if indexed is not None and is_sound(output, indexed[1]):
+            index, last = indexed
+            runs, self.runs = [last], index.runs
+            self.where = Whereabouts(index)
+        else:
+            runs = output.runs(key)
+            self.runs = len(runs)
+            self.where = Whereabouts()
+            for run in runs:
+                self.where.add(run.ranges)
         self.head = runs[-1].head if runs else None
-        self.runs = len(runs)
         self.checkpoint: Checkpoint = load(output, runs, warnings)
         self.open = OpenRanges(self.checkpoint.open)
-        self.ranges: list[Range] = [each for run in runs for each in run.ranges]
         # Since when early stages wait, by run; of those before, nobody knows any longer: they are looked at at once.
         self.since: list[int] = [0] if self.checkpoint.waiting else []
-
-    def positions(self) -> dict[Stream, int]:
-        """Where each stream goes on, in the order in which they were last read."""
-        out: dict[Stream, int] = {}
-        for each in self.ranges:
-            if not each.settles:
-                out.pop(each.stream, None)
-                out[each.stream] = each.account.end
-        return out
 
     def below(self, path: str) -> str:
         """A path below the output."""
@@ -264,7 +264,13 @@ class Cycles:
         storage.write(storage.join(task.aside, CHECKPOINT), [data])
         times = {"now": cycle.now, "closed": cycle.closed, "closing": cycle.closing, "wait": cycle.wait}
         new = [file.path for file in files if file.path not in {known.path for known in consumer.checkpoint.settled}]
-        share = Share(manifest.files, consumer.head, recorded(task.settings, times, data), ranges, consumer.name or "", [*new, CHECKPOINT])
+        config = recorded(task.settings, times, data)
+
+        def index(ledger: str, head: str) -> tuple[str, bytes]:
+            consumer.where.add(ranges)
+            return INDEX, encode_index(ledger, head, task.run, self._key, consumer.where)
+
+        share = Share(manifest.files, consumer.head, config, ranges, consumer.name or "", [*new, CHECKPOINT], index)
         account = total([each.account for each in ranges])
         account.windows = {}
         done = Done(ranges, account, latest, len(manifest.files), sum(file.bytes for file in manifest.files))

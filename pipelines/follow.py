@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
 from pipelines.gauges import Gauges, Reporter
+from pipelines.ledger import read_ranges
 from pipelines.plan import Held
 from transforms.audit.account import Account
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from transforms.connectors.sources import Gap, Source, Stretch
 
 ROOM: Final = 64 << 20  # bytes of content in a cycle: it is in memory several times over
-LOST: Final = "SOURCE_GAP"
 LEAST: Final = 0.1  # seconds that sources have to give what is there, however long the cycle before took
 PAUSE: Final = 0.1  # seconds before sources that give nothing at once are asked again
 BOUND: Final = 25.0  # seconds that the last cycle may take once somebody asked to stop
@@ -112,19 +112,20 @@ class Follower:
         self._reporter = Reporter(gauges, clock.moment())
         self.totals = [Total(Account(0, 0)) for _ in cycles.consumers]
         self._held: Held | None = None
-        self._lost: set[tuple[Stream, int]] = set()
+        self._lost = set(cycles.consumers[0].where.lost)
 
     def resume(self, key: bytes) -> None:
         """Let every source go on where the ledger ends. Raises SourceError."""
         first = self._cycles.consumers[0]
-        positions = first.positions()
-        self._held = Held((), key)
-        self._held.add(first.ranges)
-        self._lost = {(each.stream, each.account.start) for each in first.ranges if LOST in each.account.dead_lettered}
-        for consumer in self._cycles.consumers:
-            consumer.ranges.clear()
+
+        def reach(file: IO[bytes], cluster: str | None) -> tuple[int, bool]:
+            if self._held is None:  # nobody but files asks, and brokers do not owe the reading
+                self._held = Held((), key)
+                self._held.add(read_ranges(first.path))
+            return self._held.reach(file, cluster)
+
         for source in self._sources:
-            source.resume(positions, self._held.reach)
+            source.resume(first.where.positions, reach)
 
     def run(self) -> None:
         """Cycle after cycle, until the end or until asked to stop. Raises SourceError, and whatever a cycle fails with."""

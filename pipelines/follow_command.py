@@ -120,7 +120,7 @@ def _consumers(known: argparse.Namespace, output: Output, consumers: Sequence[tu
             problems.append(
                 f"--read_window: {found[-1].path} has open windows of {was}s; keep that, or settle them first: run once without --follow"
             )
-    if len({tuple(sorted(consumer.positions().items())) for consumer in found}) > 1:
+    if len({tuple(sorted(consumer.where.positions.items(), key=repr)) for consumer in found}) > 1:
         problems.append(f"--output {known.output}: the consumers' ledgers end at different places; follow each by itself")
     if problems:
         raise ConfigurationError(problems)

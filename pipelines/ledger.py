@@ -16,7 +16,7 @@ from transforms.connectors import storage
 from transforms.connectors.avro_files import OutputFile, container, records_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from transforms.audit.block import Split
 
@@ -198,6 +198,13 @@ def read_ledger(output: str) -> list[Run]:
         lost = next(iter(by_previous.values()))
         raise LedgerError(f"{lost.path}: the run before it (head {lost.previous}) is missing or was changed")
     return chain
+
+
+def read_ranges(output: str) -> Iterator[Range]:
+    """The ranges of all runs, in no order; one file after another, so that a long ledger is not held whole."""
+    for path, _ in storage.files_below(storage.join(output, "ledger")):
+        if path.endswith(".avro"):
+            yield from read_run(path).ranges
 
 
 def ranges_of(accounts: Iterable[Account], splits: Sequence[Split]) -> list[Range]:

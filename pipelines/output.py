@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -45,7 +45,8 @@ class CommitRecord(msgspec.Struct):
 class Share(msgspec.Struct):
     """What one consumer contributes to a commit. `below` is its place below the output and below the run's `aside`, "" for all.
 
-    `state` are paths of further files aside, to be moved with the rest: what the next runs of a followed input need.
+    `state` are paths of further files aside, to be moved with the rest: what the next runs of a followed input need. `index`
+    is given the path of the run's ledger file and its head, and gives one more such file: its path and content.
     """
 
     files: Sequence[OutputFile]
@@ -54,6 +55,7 @@ class Share(msgspec.Struct):
     ranges: Sequence[Range]
     below: str = ""
     state: Sequence[str] = ()
+    index: Callable[[str, str], tuple[str, bytes]] | None = None
 
 
 class Output:
@@ -162,10 +164,16 @@ class Output:
         heads: list[str] = []
         for share in shares:
             name, pieces = encode_run(share.files, share.previous, share.config, key, share.ranges)
-            own = [*[file.path for file in share.files], *share.state, f"ledger/{name}.avro"]
-            paths += [storage.join(share.below, path) if share.below else path for path in own]
-            storage.write(storage.join(aside, paths[-1]), pieces)
+            ledger = f"ledger/{name}.avro"
+            base = storage.join(aside, share.below) if share.below else aside
+            storage.write(storage.join(base, ledger), pieces)
             heads.append(hashlib.sha256(b"".join(pieces)).hexdigest())
+            own = [*[file.path for file in share.files], *share.state, ledger]
+            if share.index is not None:
+                path, data = share.index(ledger, heads[-1])
+                storage.write(storage.join(base, path), [data])
+                own.append(path)
+            paths += [storage.join(share.below, path) if share.below else path for path in own]
         self._sync(aside, paths)
         made = CommitRecord(aside.rpartition("/")[2], paths)
         record = storage.join(self.state, RECORD)

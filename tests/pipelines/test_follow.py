@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines import verify
+from pipelines import checkpoint, ledger_index, verify
 from pipelines.checkpoint import CheckpointError
 from pipelines.ledger import read_ledger
 from tests.audit.logs import TARGETS, stages_of
@@ -446,10 +446,11 @@ def test_damaged_rows_are_said_and_not_used(tmp_path: Path):
     assert not rows.exists()
 
 
-def test_files_of_rows_stay_few_and_go_when_their_time_is_over(tmp_path: Path):
+def test_files_of_rows_stay_few_and_go_when_their_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(checkpoint, "TIER", 3)
     journal, clock = Journal(), FakeClock()
     with following(tmp_path / "out", journal, clock, horizon=3600) as followed:
-        for number in range(20):
+        for number in range(8):
             journal.publish(*request(f"a{number}"))
             followed.go(1)
             clock.pass_by(1)
@@ -457,15 +458,52 @@ def test_files_of_rows_stay_few_and_go_when_their_time_is_over(tmp_path: Path):
         assert sorted(str(path.relative_to(tmp_path / "out")) for path in there) == sorted(
             file.path for file in followed.consumers[0].checkpoint.settled
         )
-        assert len(there) < 10
-        for number in range(20):
+        assert len(there) < 4
+        for number in range(8):
             journal.publish(*request(f"a{number}"))
         followed.go(1)
-        assert account(tmp_path / "out").duplicate == 40
+        assert account(tmp_path / "out").duplicate == 16
         clock.pass_by(3601)
         journal.publish(*request("b"))
         followed.go(1)
         assert len(list((tmp_path / "out" / "_state" / "follow").glob("*.rows"))) == 1
+
+
+def test_a_start_reads_no_more_of_the_ledger_than_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    journal, clock = Journal(), FakeClock()
+    for number in range(3):
+        journal.publish(*request(f"a{number}"))
+        with following(tmp_path / "out", journal, clock) as followed:
+            followed.go(1)
+    head = followed.consumers[0].head
+    monkeypatch.setattr(followed.output.__class__, "runs", lambda *_: pytest.fail("the ledger was read"))
+    with following(tmp_path / "out", journal, clock) as followed:
+        assert (followed.consumers[0].head, followed.consumers[0].runs) == (head, 3)
+        assert followed.consumers[0].where.positions == {(URI, 0): 6}
+
+
+def test_an_index_that_is_not_the_ledgers_is_not_believed(tmp_path: Path):
+    journal, clock = Journal(), FakeClock()
+    index = tmp_path / "out" / "_state" / "follow" / "index"
+    for number in range(2):
+        journal.publish(*request(f"a{number}"))
+        with following(tmp_path / "out", journal, clock) as followed:
+            followed.go(1)
+        if not number:
+            older = index.read_bytes()
+    whole = index.read_bytes()
+    for damaged in (older, whole[:-1], whole[:-1] + b"?", b""):
+        index.write_bytes(damaged)
+        assert ledger_index.read_index(str(tmp_path / "out"), KEY) is None
+    assert ledger_index.read_index(str(tmp_path / "out"), KEY) is None
+    index.write_bytes(whole)
+    assert ledger_index.read_index(str(tmp_path / "out"), KEY) is not None
+    assert ledger_index.read_index(str(tmp_path / "out"), b"another key of at least 16 bytes") is None
+    index.unlink()
+    with following(tmp_path / "out", journal, clock) as followed:
+        assert followed.consumers[0].runs == 2
+        followed.go(1)
+    assert account(tmp_path / "out").events == 4
 
 
 def test_consumers_follow_together_and_never_part(tmp_path: Path):
