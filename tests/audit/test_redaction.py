@@ -641,3 +641,22 @@ def test_a_redactor_travels_to_workers_without_its_caches():
     copy = pickle.loads(pickle.dumps(redactor))  # noqa: S301 - our own
     assert copy.__dict__["_uris"] == {}
     assert self_test(copy) == []
+
+
+@pytest.mark.parametrize(("field", "known"), [("objectRef", PODS["objectRef"]), ("user", {"username": "alice", "groups": ["a"]})])
+@pytest.mark.parametrize("value", ["hunter2hunter2", {"a": "hunter2hunter2"}])
+def test_what_kubernetes_does_not_have_in_a_user_or_a_reference_is_judged_like_the_rest(field: str, known: dict, value: object):
+    odd = {**known, "password": value} if isinstance(value, str) else {**known, "odd": {"password": value["a"]}}
+    event = redacted(PODS, **{field: odd})
+    assert b"hunter2" not in bytes(getattr(event, field))
+    assert json.loads(bytes(getattr(event, field))).items() >= known.items()
+
+
+def test_of_an_event_that_is_withheld_nothing_unknown_stays():
+    deep: object = "hunter2hunter2"
+    for _ in range(300):
+        deep = {"a": deep}
+    event = redacted({**PODS, "objectRef": {**PODS["objectRef"], "uid": 7}}, user={"username": "alice", "groups": ["a"], "odd": deep})
+    assert event.flags == ["CONTENT_WITHHELD"]
+    assert json.loads(bytes(event.user)) == {"username": "alice", "groups": ["a"]}
+    assert json.loads(bytes(event.objectRef)) == PODS["objectRef"]

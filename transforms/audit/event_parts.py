@@ -82,7 +82,7 @@ def redact_user(user: dict[str, Any], search: Search) -> dict[str, Any]:
         search.count("extra", len(dump(user.pop("extra"))))
     for field, value in user.items():
         if field not in {"extra", "username"}:
-            user[field] = search.node(value)
+            user[field] = search.node(value, key=field)
     return user
 
 

@@ -75,6 +75,10 @@ _SEARCHED: Final = frozenset(
 )
 _MEMORY: Final = 20_000
 _LONG_HEAD: Final = 8192
+# All that Kubernetes writes of an object; anything else about it may be anything.
+_plain_reference: Final = re.compile(
+    rb'\{(?:"(?:resource|namespace|name|uid|apiGroup|apiVersion|resourceVersion|subresource)":"[^"\\]*+",?)*+\}'
+).fullmatch
 _DONE: Final = b'"code":2'
 # Durations that the server measures on slow requests: no two are the same, and none can hold a secret.
 _LATENCIES: Final = re.compile(rb'"apiserver\.latency\.k8s\.io/[a-z-]{1,60}":"(?:\d{1,12}(?:\.\d{1,12})?(?:ns|\xc2\xb5s|ms|s|m|h)){1,4}",?')
@@ -109,6 +113,7 @@ class Redactor:
         self._callers: dict[tuple[Any, bytes, bytes], tuple[Any, bytes, bytes]] = {}
         self._statuses: dict[bytes, bytes] = {}
         self._annotations: dict[bytes, bytes] = {}
+        self._references: set[bytes] = set()
         self._heads: dict[tuple[str, bytes | str], tuple[Any, dict[str, list[int]]] | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -118,6 +123,7 @@ class Redactor:
             "_callers": {},
             "_statuses": {},
             "_annotations": {},
+            "_references": set(),
             "_long": {},
             "_clean": set(),
         }
@@ -155,8 +161,8 @@ class Redactor:
                     self._part_of_head(event, "annotations", annotations, known_by, self._annotations)
                 elif known_by is annotations:
                     event.annotations = alike  # type: ignore[assignment]
-            if b"eyJ" in reference or b"\\" in reference:
-                self._head(event, "objectRef", reference)
+            if reference and reference not in self._references:
+                self._reference(event, reference)
             if event.unknown is not None or event.requestObject is not ABSENT or event.responseObject is not ABSENT:
                 self._ordinary(event, where, searched, status)
         else:
@@ -181,6 +187,14 @@ class Redactor:
                 self._callers.clear()
             alike = self._callers[caller] = caller
         event.userAgent, event.user, event.sourceIPs = alike  # type: ignore[assignment]
+
+    def _reference(self, event: Event, reference: bytes) -> None:
+        if b"eyJ" in reference or not _plain_reference(reference):
+            self._head(event, "objectRef", reference)
+        elif len(reference) < _LONG_HEAD:
+            if len(self._references) > _MEMORY:
+                self._references.clear()
+            self._references.add(reference)
 
     def _part_of_head(self, event: Event, name: str, raw: bytes, known_by: bytes, innocent: dict[bytes, bytes]) -> None:
         if not (raw and self._head(event, name, raw)) and len(known_by) < _LONG_HEAD:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import msgspec
 
 from transforms.audit.credentials import mask
 from transforms.audit.embedded import dump
 from transforms.audit.event import Event, flag, reduced, text
+from transforms.audit.members import members, unreadable
 from transforms.audit.request_uri import GONE
+
+_USER: Final[dict[str, Any]] = {"username": str, "uid": str, "groups": list[str]}
+_REFERENCE: Final[dict[str, Any]] = dict.fromkeys(
+    ("resource", "namespace", "name", "uid", "apiGroup", "apiVersion", "resourceVersion", "subresource"), str
+)
 
 
 def withhold(event: Event) -> None:
@@ -23,8 +31,8 @@ def withhold(event: Event) -> None:
     if query and query != GONE:
         event.requestURI = path + mark + GONE
         size += len(query)
-    for name in ("user", "impersonatedUser", "objectRef"):
-        setattr(event, name, _bare(bytes(getattr(event, name))))
+    for name, types in (("user", _USER), ("impersonatedUser", _USER), ("objectRef", _REFERENCE)):
+        setattr(event, name, _bare(bytes(getattr(event, name)), types))
     event.userAgent = mask(text(event.userAgent)) if text(event.userAgent) else event.userAgent
     event.unknown = None
     reduced(event, "withheld", "/", 1, size)
@@ -39,11 +47,18 @@ def _code(raw: bytes) -> bytes:
         return b""
 
 
-def _bare(raw: bytes) -> bytes:
-    """A user without extras, a reference as it is; nothing where it cannot be read."""
+def _bare(raw: bytes, types: dict[str, Any]) -> bytes:
+    """A user without extras, a reference: of either what Kubernetes has, for nobody has judged the rest."""
     try:
-        held = msgspec.json.decode(raw)
-        held.pop("extra", None)
-        return dump(held)
-    except Exception:  # noqa: BLE001 - whatever it is, it is no user and no reference
+        fields = members(raw)
+    except unreadable:  # it is no user and no reference
         return b""
+    return dump({name: fields[name] for name, kind in types.items() if name in fields and _is(fields[name], kind)})
+
+
+def _is(value: msgspec.Raw, kind: Any) -> bool:
+    try:
+        msgspec.json.decode(value, type=kind)
+    except unreadable:
+        return False
+    return True
