@@ -21,6 +21,7 @@ import msgspec
 from transforms.audit import skeleton
 from transforms.audit.catalogue import Catalogue, FieldRules, mask_tree
 from transforms.audit.credentials import MASKED, benign_value, counts_as_number, mask, scrub_text, sensitive_key
+from transforms.audit.fresh_stack import on_fresh_stack
 
 MAX_DEPTH: Final = 120  # of objects and arrays within one document
 MAX_WRAPPINGS: Final = 6  # of documents within strings
@@ -57,10 +58,21 @@ _decoder: Final = msgspec.json.Decoder(float_hook=_number)
 
 def load(text: bytes | str) -> Any:
     """Parse JSON so that `dump` gives every number back as it was spelt. Raises `msgspec.DecodeError`, `RecursionError`."""
-    return _decoder.decode(text)
+    try:
+        return _decoder.decode(text)
+    except RecursionError:
+        return on_fresh_stack(_decoder.decode, text)
 
 
-dump: Final[Callable[[Any], bytes]] = msgspec.json.encode
+def dump(tree: Any) -> bytes:
+    """The JSON of what `load` gave. Raises `RecursionError`."""
+    try:
+        return _encode(tree)
+    except RecursionError:
+        return on_fresh_stack(_encode, tree)
+
+
+_encode: Final[Callable[[Any], bytes]] = msgspec.json.encode
 
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/\-_\s]{8,}(?:={1,2}\s*)?")
 _BASE64_WORD: Final = re.compile(r"[A-Za-z0-9+/_\-]{24,}={0,2}")

@@ -12,6 +12,8 @@ from typing import Final, NoReturn, TypeVar
 
 import msgspec
 
+from transforms.audit.fresh_stack import on_fresh_stack
+
 Members = dict[str, msgspec.Raw]
 T = TypeVar("T")
 
@@ -34,6 +36,13 @@ _scan_once: Final = JSONDecoder(parse_int=str, parse_float=str, parse_constant=_
 def members(record: bytes | msgspec.Raw) -> Members:
     """The members of an object; of equal names the last. Raises one of `unreadable` where the record is not an object."""
     try:
+        return _read_members(record)
+    except RecursionError:
+        return on_fresh_stack(_read_members, record)
+
+
+def _read_members(record: bytes | msgspec.Raw) -> Members:
+    try:
         return _members(record)
     except msgspec.DecodeError:
         text = bytes(record)
@@ -44,6 +53,13 @@ def members(record: bytes | msgspec.Raw) -> Members:
 
 def elements(record: bytes | msgspec.Raw) -> list[msgspec.Raw]:
     """The elements of an array; raises as `members` does."""
+    try:
+        return _read_elements(record)
+    except RecursionError:
+        return on_fresh_stack(_read_elements, record)
+
+
+def _read_elements(record: bytes | msgspec.Raw) -> list[msgspec.Raw]:
     try:
         return _list(record)
     except msgspec.DecodeError:
@@ -66,9 +82,16 @@ def string(value: bytes | msgspec.Raw | None) -> str | None:
 def compact(value: bytes | msgspec.Raw) -> bytes:
     """JSON without insignificant white space, otherwise as written."""
     try:
-        return msgspec.json.format(bytes(value), indent=-1)
-    except unreadable:
-        return bytes(value)  # lone surrogates
+        return _compact(bytes(value))
+    except RecursionError:
+        return on_fresh_stack(_compact, bytes(value))
+
+
+def _compact(value: bytes) -> bytes:
+    try:
+        return msgspec.json.format(value, indent=-1)
+    except msgspec.MsgspecError:
+        return value  # lone surrogates
 
 
 def _slow_members(record: bytes) -> list[tuple[str, bytes]]:
