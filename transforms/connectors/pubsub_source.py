@@ -98,7 +98,7 @@ class PubSubSource:
         self._given: list[Received] = []
         self._owed: list[str] = []  # committed, but not acknowledged for want of a server
         self._mean = float(LIKELY)
-        self._most = MOST
+        self._most = self._asked = MOST
         self._wait = _SHORT
         self._failing: float | None = None
         self._stirred = 0.0  # when something last happened
@@ -202,8 +202,8 @@ class PubSubSource:
     def _answer(self, room: int, until: float) -> list[Received] | None:
         """What a pull brings; None where it goes on beyond `until`, or fails and the next may not. Raises SourceError."""
         if self._pull is None:
-            most = max(1, min(self._most, int(room / self._mean)))
-            self._pull = self._background(partial(self._pulled, most, HOLD if self._follow else IDLE))
+            self._asked = max(1, min(self._most, int(room / self._mean)))
+            self._pull = self._background(partial(self._pulled, self._asked, HOLD if self._follow else IDLE))
         try:
             messages = self._pull.result(max(0.0, until - self._clock()))
         except TimeoutError:
@@ -232,7 +232,7 @@ class PubSubSource:
         if not self._follow and now - self._failing >= PATIENCE:
             raise SourceError(f"{self.uri}: no answer for {PATIENCE:.0f} seconds ({code}); what was read so far is committed")
         if code == "RESOURCE_EXHAUSTED":  # a quota, or an answer that was too large
-            self._most = max(1, self._most // 2)
+            self._most = max(1, self._asked // 2)
         self._pause(max(0.0, min(self._wait, until - now)))
         self._wait = min(_LONG, 2 * self._wait)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.examples import an_event, line
 from tests.pipelines.job import ROOT, environment
-from transforms.connectors import pubsub_leases, pubsub_source
+from transforms.connectors import pubsub_client, pubsub_leases, pubsub_source
 from transforms.connectors.pubsub_source import parse
 from transforms.connectors.sources import SourceError
 
@@ -117,6 +117,23 @@ def test_a_message_of_ten_megabytes_comes_whole(subscribe: Any, opened: Any):
     event = line(an_event(requestObject={"data": "x" * 9_990_000}))
     subscription.publish([event])
     assert values(fetched(opened(subscription.uri), 1)) == [event]
+
+
+def test_an_answer_that_is_too_large_is_asked_for_in_smaller_ones(
+    subscribe: Any, opened: Any, server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pubsub_client, "LARGEST_ANSWER", 2 << 20)
+    subscription: Subscription = subscribe()
+    source = opened(subscription.uri)
+    subscription.publish([b"x" * 200_000] * 20)
+    found: list[Stretch] = []
+    for _ in range(30):
+        found += source.fetch(ROOM, 1.0)
+        source.acknowledge()
+        if len(values(found)) == 20:
+            break
+        server.tell("expire", subscription.name)  # what was in the answer is leased, and nobody has it
+    assert len(values(found)) == 20
 
 
 def test_a_lease_outlasts_the_deadline_while_a_cycle_works(subscribe: Any, opened: Any, server: Server, monkeypatch: pytest.MonkeyPatch):
