@@ -15,13 +15,12 @@ from transforms.audit.parse_events import parse_events
 class ParseBlock(beam.DoFn):
     """`parse_events` on each block."""
 
-    def __init__(self, key: bytes, pair: bool) -> None:
+    def __init__(self, key: bytes) -> None:
         self._key = key
-        self._pair = pair
 
     def process(self, block: RawBlock) -> Iterator[EventBlock]:
         """One block."""
-        yield parse_events(block, self._key, pair=self._pair)
+        yield parse_events(block, self._key)
 
 
 @dataclass
@@ -30,13 +29,10 @@ class ParseEvents(beam.PTransform):
 
     Attributes:
       key: makes the MACs of dead letters.
-      pair: leave undecoded the first stage of a request whose final event repeats it, and put it into that event's `merged`:
-        for `MergeStages`, which takes either.
     """
 
     key: bytes
-    pair: bool = False
 
     def expand(self, blocks: beam.PCollection[RawBlock]) -> beam.PCollection[EventBlock]:
         """One step, block by block."""
-        return blocks | "ParseEvents" >> beam.ParDo(ParseBlock(self.key, self.pair)).with_output_types(EventBlock)
+        return blocks | "ParseEvents" >> beam.ParDo(ParseBlock(self.key)).with_output_types(EventBlock)

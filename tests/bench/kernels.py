@@ -140,7 +140,7 @@ class Kernels:
         stream = stream_part(split.uri, split.partition)
         for raw in self._blocks(split):
             with clocks["parse"]:
-                block = parse_events(raw, KEY, pair=True)
+                block = parse_events(raw, KEY)
             self.events += block.account.events
             self.size += block.account.size
             clocks["parse"].out += _left(block.events)

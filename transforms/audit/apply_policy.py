@@ -5,18 +5,14 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from transforms.audit.block import EventBlock
-from transforms.audit.early_lines import apart
 from transforms.audit.event import text
 from transforms.audit.policy import apply_policy as apply_to_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from transforms.audit.account import Account
-    from transforms.audit.event import Event
     from transforms.audit.policy import Policy
 
 
@@ -24,45 +20,27 @@ def apply_policy(policy: Policy | None, block: EventBlock, trace: Callable[[Any,
     """Leave in the block the events that the policy keeps, cut to its level; count the others. No policy: keep all."""
     if policy is None:
         return
-    left: list[Event] = []
-    for found in block.events:
-        for event in (found,) if found.merged is None else _of_pair(policy, found):
-            decision = apply_to_event(policy, event)
-            event.rule = decision.rule  # type: ignore[assignment]
-            drops = decision.drops(text(event.stage))
-            if drops is None:
-                if "ResponseComplete" in decision.omit_stages:
-                    event.completes = False  # type: ignore[assignment]
-                if decision.omit_managed_fields:
-                    event.strips = True  # type: ignore[assignment]
-                left.append(event)
-                continue
-            account: Account = event.account  # type: ignore[assignment]
-            account.weigh("dropped", event.size)  # type: ignore[arg-type]
-            if drops == "rule":
-                account.drop_by_rule(decision.rule)
-            else:
-                account.dropped_by_stage += 1
-            if trace:
-                trace(event, f"dropped_by_{drops}", None)
+    left = []
+    for event in block.events:
+        decision = apply_to_event(policy, event)
+        event.rule = decision.rule  # type: ignore[assignment]
+        drops = decision.drops(text(event.stage))
+        if drops is None:
+            if "ResponseComplete" in decision.omit_stages:
+                event.completes = False  # type: ignore[assignment]
+            if decision.omit_managed_fields:
+                event.strips = True  # type: ignore[assignment]
+            left.append(event)
+            continue
+        account: Account = event.account  # type: ignore[assignment]
+        account.weigh("dropped", event.size)  # type: ignore[arg-type]
+        if drops == "rule":
+            account.drop_by_rule(decision.rule)
+        else:
+            account.dropped_by_stage += 1
+        if trace:
+            trace(event, f"dropped_by_{drops}", None)
     block.events = left
-
-
-def _of_pair(policy: Policy, final: Event) -> Sequence[Event]:
-    """What the policy must decide of a final event whose earlier stage was paired with it: that is one request, so one rule."""
-    decision = policy.decide(final)
-    if decision.drops(text(final.stage)) is not None:
-        return apart(final)
-    merged: Any = final.merged
-    if decision.drops("RequestReceived") is None:
-        for early in merged:
-            early.policy = policy
-        return (final,)
-    for early in merged:
-        early.account.weigh("dropped", early.size)
-        early.account.dropped_by_stage += 1
-    final.merged = None
-    return (final,)
 
 
 def copied(block: EventBlock) -> EventBlock:
@@ -74,8 +52,6 @@ def copied(block: EventBlock) -> EventBlock:
     events = [copy(event) for event in block.events]
     for event in events:
         event.account = account  # type: ignore[assignment]
-        if event.merged is not None:
-            event.merged = [replace(stage, account=account) for stage in event.merged]
         event.unknown = dict(event.unknown) if event.unknown else None
         event.flags = list(event.flags) if event.flags else None
         event.reductions = list(event.reductions) if event.reductions else None

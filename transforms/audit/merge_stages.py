@@ -16,9 +16,8 @@ from msgspec import UNSET, Raw
 
 from transforms.audit.audit_ids import hash_groups
 from transforms.audit.block import DEFAULT_CLUSTER
-from transforms.audit.early_lines import apart, same_object
 from transforms.audit.event import EARLY_STAGES, FINAL_STAGES, Event
-from transforms.audit.parts import fits_micros, impersonated_part, json_text, source_ips_part, status_part, user_part
+from transforms.audit.parts import decode_reference, fits_micros, impersonated_part, json_text, source_ips_part, status_part, user_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,10 +66,27 @@ def repeats(early: Event, final: Event) -> bool:
     if early.level != final.level or early.userAgent != final.userAgent or not fits_micros(early.stageTimestamp):
         return False
     if not (early.annotations or early.responseStatus or early.impersonatedUser or early.requestObject) and (
-        not (early.responseObject or early.authenticationMetadata or early.unknown) and same_object(early.objectRef, final.objectRef)
+        not (early.responseObject or early.authenticationMetadata or early.unknown) and _same_object(early.objectRef, final.objectRef)
     ):
         return True
     return content_items(early) <= content_items(final)
+
+
+def _same_object(early: Raw, final: Raw) -> bool:
+    # The server fills in name, UID and version when it has read the body, so the final event often says more.
+    if early == final or not early:
+        return True
+    try:
+        mine, other = decode_reference(early), decode_reference(final)
+    except _errors:
+        return False
+    if mine.resource != other.resource or mine.apiGroup != other.apiGroup or mine.apiVersion != other.apiVersion:
+        return False
+    if (mine.namespace is not UNSET and mine.namespace != other.namespace) or (mine.name is not UNSET and mine.name != other.name):
+        return False
+    if mine.subresource is not UNSET and mine.subresource != other.subresource:
+        return False
+    return (mine.uid is UNSET or mine.uid == other.uid) and (mine.resourceVersion is UNSET or mine.resourceVersion == other.resourceVersion)
 
 
 def content_items(event: Event) -> set[bytes]:
@@ -198,17 +214,12 @@ class StageMerger:
         waiting = self._waiting
         lone: list[Event] = []
         for group_of, found in groups.items():
-            free = group_of not in forced and group_of not in waiting
-            if free and type(found) is not list and found.merged is not None and self._merge:  # paired when it was parsed
+            if type(found) is list and len(found) == 2 and group_of not in forced and group_of not in waiting and self._plain_pair(*found):
                 self._paired += 1
-                settled.append(found)
+                found[1].merged = [found[0]]
+                settled.append(found[1])
                 continue
-            group: list[Event] = [each for event in found for each in apart(event)] if type(found) is list else apart(found)
-            if free and len(group) == 2 and self._plain_pair(*group):
-                self._paired += 1
-                group[1].merged = group[:1]  # type: ignore[assignment]
-                settled.append(group[1])
-                continue
+            group = found if type(found) is list else [found]
             earlier = waiting.pop(group_of, None) if waiting else None
             if earlier:
                 group = earlier + group

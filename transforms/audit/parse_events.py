@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hmac
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import UNSET
 
 from transforms.audit.block import DeadLetter, EventBlock, RawBlock
-from transforms.audit.early_lines import early_id, early_line
 from transforms.audit.event import Event
 from transforms.audit.recognise import is_utf8, plain_event, recognise
 
@@ -18,15 +17,14 @@ _decode = msgspec.json.Decoder(Event).decode
 _errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
-def parse_events(block: RawBlock, key: bytes, *, pair: bool = False) -> EventBlock:
+def parse_events(block: RawBlock, key: bytes) -> EventBlock:
     """The events of a block, in order; every event is counted in the block's account. Never raises, whatever the input.
 
-    A line that is one event is decoded here; lists, envelopes, odd shapes and what is broken go to `recognise`. With `pair` a
-    RequestReceived that its final event provably repeats is not decoded: it stands in that event's `merged` (`early_lines`).
+    A line that is one event is decoded here; lists, envelopes, odd shapes and what is broken go to `recognise`.
     """
     parsed = EventBlock(split=block.split, account=block.account, events=[], dead_letters=[], last=block.last)
     if block.items is None:
-        _parse_lines(block, key, parsed, {} if pair else None)
+        _parse_lines(block, key, parsed)
     else:
         for offset, item, raw, code in block.items:
             if code is not None:
@@ -38,19 +36,12 @@ def parse_events(block: RawBlock, key: bytes, *, pair: bool = False) -> EventBlo
     return parsed
 
 
-def _parse_lines(block: RawBlock, key: bytes, parsed: EventBlock, early: dict[bytes, tuple[bytes, int]] | None) -> None:
-    """`early`: lines that wait, undecoded, for their final event, by audit ID; None: decode every line."""
+def _parse_lines(block: RawBlock, key: bytes, parsed: EventBlock) -> None:
     offset, account, append = block.offset, block.account, parsed.events.append
     all_ascii = block.data.isascii()
     for line in block.data.split(b"\n"):
         size = len(line)
         if size:
-            if early is not None:
-                audit_id = early_id(line)
-                if audit_id is not None and audit_id not in early:
-                    early[audit_id] = line, offset
-                    offset += size + 1
-                    continue
             try:
                 event = _decode(line)
                 if not all_ascii and not line.isascii():
@@ -64,27 +55,9 @@ def _parse_lines(block: RawBlock, key: bytes, parsed: EventBlock, early: dict[by
                 event.size = size  # type: ignore[assignment]
                 event.account = account  # type: ignore[assignment]
                 append(event)
-                if early and event.stage == "ResponseComplete":
-                    audit_id = event.auditID.encode()  # type: ignore[union-attr]
-                    if audit_id in early:
-                        stage = early_line(*early[audit_id], event, line, account)
-                        if stage is not None:
-                            del early[audit_id]
-                            event.merged = [stage]  # type: ignore[assignment]
-                            account.events += 1
             elif not line.isspace():
                 _parse_odd(line, offset, 0, key, parsed, unterminated=block.unterminated)
         offset += size + 1
-    if early:
-        for line, at in early.values():
-            waiting = RawBlock(block.split, account, at, line, unterminated=block.unterminated and at + len(line) + 1 == offset)
-            _parse_lines(waiting, key, parsed, None)
-        parsed.events.sort(key=_place)
-        parsed.dead_letters.sort(key=_place)
-
-
-def _place(found: Event | DeadLetter) -> Any:
-    return found.offset, found.item
 
 
 def _parse_item(raw: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, *, unterminated: bool) -> None:

@@ -50,10 +50,8 @@ def reduce_split(
     memory = None if cycle is None else memory_of(cycle)
     merger = StageMerger(split, compiled.key, merge=compiled.settings.merge, recalled=recalled, memory=memory)
     settler = EventSettler(compiled, split, trace, followed=cycle is not None)
-    # Where stages are looked at one by one, each must be decoded.
-    pair = compiled.settings.merge and trace is None and cycle is None
     for block in blocks:
-        parsed = parse_events(block, compiled.key, pair=pair)
+        parsed = parse_events(block, compiled.key)
         apply_policy(compiled.policy, parsed, trace)
         merger.feed(parsed)
         strip_block(parsed, keep=compiled.settings.keep_managed_fields)
