@@ -6,6 +6,7 @@ import hmac
 import os
 import stat
 from glob import glob, has_magic
+from heapq import heappop, heappush
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -19,7 +20,7 @@ from transforms.connectors.audit_files import BROKEN, HEAD, compression, decompr
 from transforms.connectors.directories import files_below, is_skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from pipelines.ledger import Range, Run
 
@@ -148,33 +149,41 @@ class Held:
 
         A line that was unreadable and without end is held only where the stream still ends with it: it may have grown.
         """
-        at = 0
-        tail = b""
-        while True:
-            more = tail or _more(file)
-            if more is None:
-                return at, (cluster, at) in self._breaks
-            if not more:
-                return at, at > 0 or at in self._ranges.get((cluster, at), ())
-            tail = more
-            ends = {end: held for end, held in self._ranges.get((cluster, at), {}).items() if end > at}
-            mac = hmac.new(self._key, digestmod="sha256")
-            read, reached = at, None
-            for end in sorted(ends):
-                tail, complete = _update(mac, file, tail, end - read)
-                if not complete:
-                    return at, False
-                read = end
-                matching = [unfinished for known, unfinished in ends[end] if hmac.compare_digest(known, mac.digest())]
-                if matching:
-                    tail = tail or (_more(file) or b"")
-                    if tail and all(matching):
-                        continue  # grown; another log may have had more of it
-                    reached = end
-                    break
-            if reached is None:
-                return at, False
-            at = reached
+        macs: dict[int, hmac.HMAC] = {}  # of what stands from each place on that was reached
+        ends: list[tuple[int, int]] = []  # and where a range from there ends, the nearest first
+        last: dict[int, int] = {}  # and where the longest does
+
+        def expect(start: int) -> None:
+            found = [end for end in self._ranges.get((cluster, start), ()) if end > start]
+            if found:
+                macs[start], last[start] = hmac.new(self._key, digestmod="sha256"), max(found)
+                for end in found:
+                    heappush(ends, (end, start))
+
+        expect(0)
+        at = reached = 0
+        tail: bytes | None = b""
+        while ends and tail is not None:
+            end, start = heappop(ends)
+            tail, size = _feed(macs.values(), file, tail, end - at)
+            at += size
+            if at < end:
+                break
+            matching = [
+                unfinished for known, unfinished in self._ranges[cluster, start][end] if hmac.compare_digest(known, macs[start].digest())
+            ]
+            tail = tail or _more(file)
+            # A line that was without end has grown where more follows; another log may have had more of it.
+            if matching and end > reached and not (tail and all(matching)):
+                reached = end
+                expect(end)
+            if end == last[start]:
+                del macs[start]
+        if tail is not None:
+            tail = tail or _more(file)
+        if tail is None:
+            return reached, at == reached and (cluster, at) in self._breaks
+        return reached, at == reached and not tail and (at > 0 or at in self._ranges.get((cluster, at), ()))
 
 
 def _more(file: IO[bytes]) -> bytes | None:
@@ -187,23 +196,27 @@ def _more(file: IO[bytes]) -> bytes | None:
         return None
 
 
-def _update(mac: hmac.HMAC, file: IO[bytes], tail: bytes, size: int) -> tuple[bytes, bool]:
-    """Feed `size` further bytes of the stream, the first of which may be in `tail` already; false where it has fewer."""
-    taken, rest = tail[:size], tail[size:]
-    mac.update(taken)
-    size -= len(taken)
-    while size:
+def _feed(macs: Collection[hmac.HMAC], file: IO[bytes], tail: bytes, size: int) -> tuple[bytes | None, int]:
+    """Feed up to `size` further bytes of the stream, the first of which may be in `tail` already; gives the rest of that, and how many.
+
+    The rest is None where a compressed stream breaks off.
+    """
+    chunk, rest = tail[:size], tail[size:]
+    fed = 0
+    while True:
+        for mac in macs:
+            mac.update(chunk)
+        fed += len(chunk)
+        if fed == size:
+            return rest, fed
         try:
-            chunk = file.read(min(size, BLOCK_SIZE))
+            chunk = file.read(min(size - fed, BLOCK_SIZE))
         except BROKEN as error:
             if is_failure(error):
                 raise
-            return b"", False
+            return None, fed
         if not chunk:
-            return b"", False
-        mac.update(chunk)
-        size -= len(chunk)
-    return rest, True
+            return b"", fed
 
 
 def plan(files: Sequence[tuple[str, str | None]], held: Held | None = None, split_size: int = SPLIT_SIZE) -> Plan:

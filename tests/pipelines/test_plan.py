@@ -209,3 +209,15 @@ def test_a_log_is_held_to_its_end_though_another_of_the_same_lengths_went_on(tmp
     assert other.stat().st_size == 2 * size
     cut = [Split(1, str(other), str(other), 0, size), Split(1, str(other), str(other), size, 2 * size)]
     assert planned_again(one, held(*plan([(str(one), None)]).splits, *cut)) == []
+
+
+def test_of_several_logs_that_begin_alike_the_one_that_is_held_furthest_counts(tmp_path: Path):
+    one, other = tmp_path / "one.log", tmp_path / "other.log"
+    one.write_bytes(lines(an_event()))
+    other.write_bytes(lines(*[an_event()] * 3))
+    size = one.stat().st_size
+    ledger = held(*plan([(str(one), None)]).splits, Split(1, str(other), str(other), 0, 3 * size))
+    assert planned_again(other, ledger) == []
+    with other.open("ab") as file:
+        file.write(lines(an_event()))
+    assert planned_again(other, ledger) == [(3 * size, 4 * size)]
