@@ -10,11 +10,9 @@ digits of a hash of the stream's beginning, because positions must mean one thin
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import time
-from glob import has_magic
 from itertools import chain, count
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +21,7 @@ import msgspec
 from transforms.connectors import held_pieces, storage
 from transforms.connectors.growing_file import SIGN, GrowingFile, Sign
 from transforms.connectors.sources import Gap, Reach, SourceError, Stretch
-from transforms.connectors.watched_files import GRACE, WatchedFiles, age, unusable
+from transforms.connectors.watched_files import GRACE, WatchedFiles, age, base_of, problem_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +40,7 @@ class _Lost(msgspec.Struct):
     gap: Gap
     begin: Sign
     until: float
+    found: int = 0  # it turned up as far as this
 
 
 def _to_stderr(text: str) -> None:
@@ -53,7 +52,7 @@ def parse(
 ) -> tuple[FollowedFiles | None, list[str]]:
     """The source that an `--input` names, or what is wrong with it. `settings` are those of brokers' clients; files have none."""
     del settings
-    problem = _problem(pattern)
+    problem = problem_with(pattern)
     return (None, [f"--input {pattern}: {problem}"]) if problem else (FollowedFiles(pattern, cluster, follow=follow, output=output), [])
 
 
@@ -90,12 +89,12 @@ class FollowedFiles:
 
     def resume(self, positions: Mapping[tuple[str, int | None], int], reach: Reach) -> None:
         """Go on where the ledger ends, which `reach` tells of each file. Raises SourceError."""
-        problem = _problem(self._pattern)
+        problem = problem_with(self._pattern)
         if problem:
             raise SourceError(f"--input {self._pattern}: {problem}")
         self._reach = reach
         self._positions = {uri: at for (uri, partition), at in positions.items() if partition is None}
-        base = _base(self._pattern)
+        base = base_of(self._pattern)
         mine = [uri for uri in self._positions if uri == base or uri.startswith((base.rstrip("/") + "/", base + "#"))]
         self._last_read = (mine[-1], self._positions[mine[-1]]) if mine else None
 
@@ -173,8 +172,6 @@ class FollowedFiles:
     def close(self) -> None:
         """Let go of all files and pieces."""
         self.acknowledge()
-        self._gaps += [lost.gap for lost in self._lost]
-        self._lost.clear()
         for file in list(self._watched.files.values()):
             self._watched.forget(file)
 
@@ -196,7 +193,7 @@ class FollowedFiles:
             del self._owners[file.uri]
         for other in self._watched.files.values():
             if other.copy_of is file:
-                other.renew()
+                other.copy_of, other.known = None, min(other.length, file.at)
                 self._watched.active[other.key] = other
 
     def _lose(self, file: GrowingFile, end: int | None, why: str, now: float) -> None:
@@ -208,17 +205,18 @@ class FollowedFiles:
 
     def _place(self, deadline: float) -> None:
         """Check what has changed, place what is new, and settle what was lost."""
-        for file in sorted(self._watched.active.values(), key=age):
-            now = self._clock()
-            try:
-                if (file.placed and file.checked == file.state) or not self._watched.opened(file, now):
+        for step in (self._check, self._place_one):  # a copy is judged by what its original is now
+            for file in sorted(self._watched.active.values(), key=age):
+                now = self._clock()
+                done = file.checked == file.state if step == self._check else file.placed or file.copy_of or now > deadline
+                if done:
                     continue
-                if file.checked != file.state:
-                    self._check(file, now)
-                if not file.placed and now <= deadline:
-                    self._place_one(file, now)
-            except OSError as error:
-                self._watched.trouble(file, error, now)
+                try:
+                    if self._watched.opened(file, now):
+                        step(file, now)
+                except OSError as error:
+                    self._watched.trouble(file, error, now)
+        for file in list(self._watched.active.values()):
             if file.copy_of or file.finished or not file.size:
                 self._watched.rest(file)
         unplaced = [file for file in self._watched.active.values() if not file.placed and file.size]
@@ -228,21 +226,16 @@ class FollowedFiles:
     def _check(self, file: GrowingFile, now: float) -> None:
         """Whether a file that has changed still is what it was. One that was emptied is lost as far as no copy has it."""
         seen = file.checked[0] if file.checked else 0
-        if file.copy_of or (file.placed and not file.intact()):
-            if not file.copy_of and (file.kind is None or not file.finished):
+        if file.copy_of or not file.intact():
+            if not file.copy_of and (file.placed or file.begin not in self._begins) and not (file.kind and file.finished):
                 known = file.kind is None and seen > file.at
-                why = (
-                    "emptied or overwritten before it was read to its end"
-                    if known
-                    else "emptied or overwritten; nobody can tell what was lost"
-                )
+                why = "emptied before it was read to its end" if known else "emptied; nobody can tell what was lost"
                 self._lose(file, seen if known else None, why, now)
             self._part(file)
             file.renew()
-        elif file.kind is None and file.size < seen and file.size >= file.at:
+            file.intact()
+        elif file.placed and file.kind is None and file.at <= file.size < seen:
             self._gaps.append(Gap(file.uri, None, file.size, seen, "cut off before it was read to its end"))
-        if not file.intact():
-            raise OSError(errno.EAGAIN, "it changes while it is read", file.path)
         if file.unterminated and file.unread:
             file.placed = False  # its last line may have been unreadable without the rest
         if file.placed and file.begin.length == SIGN:
@@ -258,20 +251,16 @@ class FollowedFiles:
         twin = self._begins.get(file.begin) if file.begin.length == SIGN else None
         if twin is file:
             twin = None
-        if twin and not quiet and not file.kind:
-            return  # a copy that may not be complete
-        if twin and not twin.finished and file.length_within(twin) is not None:
-            file.copy_of = twin
+        # It may be a copy in the making: as it grows it is looked at again.
+        if twin and not (file.kind and twin.finished) and self._related(file, twin, first):
             return
-        at, whole = file.reach(self._reach, self._cluster)
-        if file.kind is not None:
-            if whole:
-                file.total = at
-            elif not file.measure() and not quiet:
-                file.tried = file.state
-                return
-        elif twin and not whole and file.length_within(twin) is not None:
-            file.copy_of = twin
+        at, whole = file.reach(self._reach, self._cluster) if file.known is None else (file.known, False)
+        if whole:
+            file.total = at if file.kind else None
+        elif file.kind and not file.measure() and not quiet:
+            file.tried = file.state
+            return
+        elif twin and self._related(file, twin, first):
             return
         file.place(at)
         file.uri = file.uri or self._name(file, at)
@@ -281,6 +270,23 @@ class FollowedFiles:
         self._found(file, first, self._lost)
         if self._last_read and at and (at == self._last_read[1] or file.uri == self._last_read[0]):
             self._last_read = None
+
+    def _related(self, file: GrowingFile, twin: GrowingFile, first: bytes) -> bool:
+        """Whether one of two files holds all that the other does, and gives their stream from now on."""
+        if file.is_within(twin):
+            file.copy_of = twin
+        elif twin.is_within(file):
+            file.place(max(twin.at, file.known or file.reach(self._reach, self._cluster)[0]))
+            file.uri, twin.uri, twin.placed = twin.uri, "", False
+            for other in self._watched.files.values():
+                if other is twin or other.copy_of is twin:
+                    other.copy_of = file
+            self._owners[file.uri], self._begins[file.begin] = file, file
+            self._watched.rest(twin)
+            self._found(file, first, self._lost)
+        else:
+            return False
+        return True
 
     def _name(self, file: GrowingFile, at: int) -> str:
         """The URI of a file that goes on at a position: none that names another stream."""
@@ -297,17 +303,17 @@ class FollowedFiles:
     def _found(self, file: GrowingFile, first: bytes, among: list[_Lost]) -> None:
         """A file that goes on where something was lost."""
         there = file.size if file.kind is None else file.total
-        for lost in [lost for lost in among if lost.begin.of(first) and file.at >= lost.gap.start]:
+        for lost in [lost for lost in among if lost in self._lost and lost.begin.of(first) and file.at >= lost.gap.start]:
             if lost.gap.end is None or there is None or there >= lost.gap.end:
                 self._lost.remove(lost)
             else:
-                lost.gap = msgspec.structs.replace(lost.gap, start=max(lost.gap.start, there))
+                lost.found = max(lost.found, there)
 
     def _settle(self, now: float, *, all_known: bool) -> None:
         """Nothing is left in which the lost could be found."""
         for lost in [lost for lost in self._lost if lost.until <= now]:
             self._lost.remove(lost)
-            self._gaps.append(lost.gap)
+            self._gaps.append(msgspec.structs.replace(lost.gap, start=max(lost.gap.start, lost.found)))
         if self._last_read is not None and all_known:
             uri, at = self._last_read
             self._gaps.append(Gap(uri, None, at, None, "gone while nothing followed it; whether it was read to its end nobody can tell"))
@@ -378,27 +384,3 @@ def _shares(directories: list[list[GrowingFile]], room: int, turn: int) -> list[
 
 def _uri(path: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - keeps symlinks
-
-
-def _base(pattern: str) -> str:
-    """What the URIs of a pattern's files begin with."""
-    path = _uri(pattern)
-    while has_magic(path):
-        path = os.path.dirname(path)  # noqa: PTH120
-    return path
-
-
-def _problem(pattern: str) -> str | None:
-    kind = storage.scheme(pattern)
-    if kind is not None:
-        return f"{kind} is not followed, only local files are; without --follow a run reads what is there"
-    try:
-        if os.path.isdir(pattern):  # noqa: PTH112
-            os.scandir(pattern).close()
-        elif not has_magic(pattern) or os.path.lexists(pattern):
-            return unusable(pattern, os.stat(pattern).st_mode)  # noqa: PTH116
-    except FileNotFoundError:
-        return "no such file or directory; to wait for it, give its directory or a glob"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return None

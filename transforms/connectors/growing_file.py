@@ -69,6 +69,7 @@ class GrowingFile:
         self.at = 0
         self.placed = False
         self.copy_of: GrowingFile | None = None  # the file that gives what this one holds too
+        self.known: int | None = None  # how far it is given, by what it was a copy of
         self.unterminated = False  # its last line was given although it had no end
         self.kind: str | None = None
         self.total: int | None = None  # length of a compressed stream, once known
@@ -86,6 +87,11 @@ class GrowingFile:
         self._reader: IO[bytes] | None = None
         self._buffer = b""  # read and not given
         self._ended = self._broken = False
+
+    @property
+    def length(self) -> int:
+        """Bytes of the stream, as far as anyone knows."""
+        return self.size if self.kind is None else self.total or 0
 
     @property
     def state(self) -> tuple[int, int]:
@@ -161,15 +167,17 @@ class GrowingFile:
         """How far the ledger holds its stream, and whether it ends there."""
         return reach(stream_behind(self.open()), cluster)
 
-    def length_within(self, other: GrowingFile) -> int | None:
-        """The length of its stream, if the other file's stream begins with all of it."""
+    def is_within(self, other: GrowingFile) -> bool:
+        """Whether the other file's stream begins with all of its own."""
         mine, theirs = stream_behind(self.open()), stream_behind(other.open())
         length = 0
         while chunk := _chunk(mine):
-            if theirs.read(len(chunk)) != chunk:
-                return None
+            if _chunk(theirs, len(chunk)) != chunk:
+                return False
             length += len(chunk)
-        return None if chunk is None else length
+        if self.kind is not None and chunk is not None:
+            self.total = length
+        return chunk is not None
 
     def measure(self) -> bool:
         """Whether a compressed stream is complete; then `total` is its length."""
@@ -182,7 +190,7 @@ class GrowingFile:
 
     def place(self, at: int) -> None:
         """Go on at a position."""
-        self.at, self.placed, self.unterminated = at, True, False
+        self.at, self.placed, self.known, self.unterminated = at, True, None, False
         self._begin_anew()
         self._note_tail(b"")
 
@@ -259,7 +267,7 @@ class GrowingFile:
         """The whole of it."""
         self._fill(IN_MEMORY)
         if self._ended:
-            return self._give(len(self._buffer), unterminated=False)
+            return self._give(len(self._buffer), unterminated=not self._buffer.endswith(b"\n"))
         end = 0
         while self._buffer:  # only its length is wanted
             end += len(self._buffer)

@@ -8,8 +8,10 @@ import resource
 import stat
 import time
 from collections import OrderedDict
+from glob import has_magic
 from typing import TYPE_CHECKING, Final
 
+from transforms.connectors import storage
 from transforms.connectors.directories import files_named
 from transforms.connectors.growing_file import GrowingFile
 
@@ -75,7 +77,7 @@ class WatchedFiles:
     def _is_ours(self, path: str, key: Identity, mode: int) -> bool:
         if _claims.get(key, id(self)) != id(self):
             return False
-        problem = unusable(path, mode)
+        problem = _unusable(path, mode)
         if problem is None:
             _claims[key] = id(self)
         else:
@@ -156,7 +158,32 @@ def age(file: GrowingFile) -> tuple[int, str]:
     return file.modified, file.path
 
 
-def unusable(path: str, mode: int) -> str | None:
+def base_of(pattern: str) -> str:
+    """What the URIs of a pattern's files begin with."""
+    path = os.path.abspath(pattern)  # noqa: PTH100 - keeps symlinks
+    while has_magic(path):
+        path = os.path.dirname(path)  # noqa: PTH120
+    return path
+
+
+def problem_with(pattern: str) -> str | None:
+    """Why an input cannot be followed, if so."""
+    kind = storage.scheme(pattern)
+    if kind is not None:
+        return f"{kind} is not followed, only local files are; without --follow a run reads what is there"
+    try:
+        if os.path.isdir(pattern):  # noqa: PTH112
+            os.scandir(pattern).close()
+        elif not has_magic(pattern) or os.path.lexists(pattern):
+            return _unusable(pattern, os.stat(pattern).st_mode)  # noqa: PTH116
+    except FileNotFoundError:
+        return "no such file or directory; to wait for it, give its directory or a glob"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
+
+
+def _unusable(path: str, mode: int) -> str | None:
     """Why a file cannot be followed, if so."""
     try:
         path.encode()

@@ -119,11 +119,11 @@ class Following:
     def lines(self) -> list[bytes | str]:
         return [record for _, _, record in self.records]
 
-    def batch(self) -> list[tuple[int, int | None]]:
-        """What a batch run over the same files would read."""
+    def batch(self, without: str = "?") -> list[tuple[int, int | None]]:
+        """What a batch run over the same files would read; that an empty file is empty is not much."""
         files = sorted(self.source._watched.files.values(), key=lambda file: file.path)
-        planned = plan([(file.path, None) for file in files if Path(file.path).exists()], self.held)
-        return [(split.start, split.end) for split in planned.splits]
+        planned = plan([(file.path, None) for file in files if Path(file.path).exists() and without not in file.path], self.held)
+        return [(split.start, split.end) for split in planned.splits if split.start != split.end]
 
 
 def line(number: int, size: int = 1200) -> bytes:

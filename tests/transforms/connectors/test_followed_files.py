@@ -188,7 +188,7 @@ def test_an_emptied_file_of_which_nothing_was_unread_is_a_gap_of_unknown_length(
     os.truncate(log, 0)
     write(log, line(2))
     assert followed.settle() == [line(2)]
-    assert followed.gaps == [Gap(str(log), None, 1201, None, "emptied or overwritten; nobody can tell what was lost")]
+    assert followed.gaps == [Gap(str(log), None, 1201, None, "emptied; nobody can tell what was lost")]
 
 
 def test_what_was_seen_and_emptied_before_it_was_read_is_a_gap(short_head: None, tmp_path: Path):
@@ -198,7 +198,7 @@ def test_what_was_seen_and_emptied_before_it_was_read_is_a_gap(short_head: None,
     os.truncate(log, 0)
     write(log, line(4))
     assert followed.settle() == [line(4)]
-    assert followed.gaps == [Gap(str(log), None, 1201, 3603, "emptied or overwritten before it was read to its end")]
+    assert followed.gaps == [Gap(str(log), None, 1201, 3603, "emptied before it was read to its end")]
 
 
 def test_a_file_emptied_and_written_beyond_the_position_is_another(tmp_path: Path):
