@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections import Counter
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 import msgspec
@@ -13,6 +14,7 @@ from pipelines.gauges import Gauges, Reporter
 from pipelines.ledger import read_ranges
 from pipelines.plan import Held
 from transforms.audit.account import Account
+from transforms.connectors.sources import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -126,6 +128,10 @@ class Follower:
 
         for source in self._sources:
             source.resume(first.where.positions, reach)
+        streams = Counter(stream for source in self._sources for stream in source.caught_up() if stream[1] is not None)
+        twice = sorted({uri for (uri, _), count in streams.items() if count > 1})
+        if twice:
+            raise SourceError("\n".join(f"{uri}: several inputs name it, and each would read all of it; give it once" for uri in twice))
 
     def run(self) -> None:
         """Cycle after cycle, until the end or until asked to stop. Raises SourceError, and whatever a cycle fails with."""

@@ -244,6 +244,14 @@ def test_a_topic_made_anew_is_read_from_its_start_and_the_old_one_is_missed_once
     verified(output)
 
 
+def test_a_topic_that_two_inputs_name_is_refused(broker: Broker, topic: str, tmp_path: Path):
+    broker.create(topic + "_other")
+    one, two = address(broker, topic), address(broker, f"{topic}_other,{topic}")
+    done = run("--input", one, "--input", two, "--output", tmp_path / "reduced")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("several inputs name it") == 1
+
+
 DIES = """
 import os, sys
 from transforms.connectors import storage
