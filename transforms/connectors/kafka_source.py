@@ -129,8 +129,9 @@ class KafkaSource:
         """See Source."""
         if self._fault:
             raise SourceError(f"{self._address}: {self._fault}")
+        self._recover([each for each in self._partitions.values() if each.astray])
         if self._gaps:
-            return []  # a gap is told before what follows it
+            return []  # a gap is told by itself: after what came before it, before what comes after it
         deadline = time.monotonic() + seconds
         taken: Taken = {}
         size = 0
@@ -148,9 +149,7 @@ class KafkaSource:
                 self._weight = max(LEAST, sum(map(len, messages)) / len(messages))
                 self._held.extend(messages)
         self._refresh(taken)
-        stretches = [self._stretch(self._partitions[place], messages) for place, messages in taken.items()]
-        self._recover([each for each in self._partitions.values() if each.astray])
-        return stretches
+        return [self._stretch(self._partitions[place], messages) for place, messages in taken.items()]
 
     def acknowledge(self) -> None:
         """See Source. Offsets are committed in the background; one that fails is committed with the next."""
