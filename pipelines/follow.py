@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -183,6 +184,7 @@ class Follower:
 
     def _cycle(self, stretches: list[Stretch], gaps: list[Gap], watermark: int, began: float, *, last: bool) -> None:
         done = self._cycles.run(stretches, gaps, watermark, last=last)
+        gc.collect()  # a graph refers to itself, and holds what it reduced until the collector, which looks seldom, comes by
         for source in self._sources:
             source.acknowledge()
         self._gauges.since(None)
