@@ -79,6 +79,14 @@ def followed(source: KafkaSource, count: int, lost: list[Gap]) -> list[Stretch]:
     return out
 
 
+def until_at_end(source: KafkaSource) -> None:
+    """Until nothing more is waiting; nothing more must come."""
+    until = time.monotonic() + LONG
+    while not source.at_end:
+        assert time.monotonic() < until
+        assert source.fetch(ROOM, 0.1) == []
+
+
 @pytest.fixture
 def lost() -> Iterator[list[Gap]]:
     """What sources said was lost; a test takes out what it expects."""
@@ -145,8 +153,8 @@ def test_a_followed_source_does_not_wait_for_an_open_transaction_and_reads_it_wh
     producer.flush()
     broker.write(topic, [b"c"])
     source = opened(topic, follow=True)
-    assert values(source.fetch(ROOM, 1)) == [b"a"]
-    assert source.at_end
+    assert values(followed(source, 1, lost)) == [b"a"]
+    until_at_end(source)
     producer.commit_transaction()
     assert values(followed(source, 2, lost)) == [b"b", b"c"]
 
@@ -173,7 +181,7 @@ def test_a_restart_of_the_broker_is_waited_out_and_nothing_is_lost_or_read_twice
     wrote = [b"%d" % at for at in range(30_000)]
     broker.write(topic, wrote[:20_000])
     source = opened(f"{topic}?group=restart", follow=True)
-    stretches = source.fetch(10_000, 5)
+    stretches = source.fetch(10_000, LONG)
     source.acknowledge()
     broker.stop()
     try:
@@ -204,7 +212,7 @@ def test_what_retention_deleted_before_the_start_is_a_gap(broker: Broker, topic:
     uri = name_of(opened(topic), topic)
     broker.delete_before(topic, 0, 7)
     source = opened(topic, {(uri, 0): 4})
-    assert source.fetch(ROOM, 5) == []
+    assert source.fetch(ROOM, LONG) == []
     assert source.gaps() == [Gap(uri, 0, 4, 7, "the broker's retention deleted it before it was read")]
     assert source.gaps() == []
     assert values(drained(source, lost)) == [b"7", b"8", b"9"]
@@ -215,7 +223,7 @@ def test_what_retention_deletes_while_it_waits_to_be_read_is_a_gap(broker: Broke
     wrote = [b"%05d" % at + b"." * 50_000 for at in range(2000)]
     broker.write(topic, wrote)
     source = opened(topic, follow=True, settings={"queued.max.messages.kbytes": "1024"})
-    first = source.fetch(ROOM, 5)
+    first = source.fetch(ROOM, LONG)
     broker.delete_before(topic, 0, 1900)
     stretches = [*first, *followed(source, 100, lost)]
     while not source.at_end:
@@ -232,7 +240,7 @@ def test_a_bounded_source_ends_where_retention_leaves_nothing_of_what_it_was_to_
 ):
     broker.write(topic, [b"." * 50_000] * 1000)
     source = opened(topic, settings={"queued.max.messages.kbytes": "1024"})
-    source.fetch(ROOM, 5)
+    source.fetch(ROOM, LONG)
     broker.delete_before(topic, 0, 1000)
     drained(source, lost)
     gap = lost.pop()
@@ -256,8 +264,7 @@ def test_a_topic_made_anew_while_following_is_read_from_its_start_under_its_own_
     broker.write(topic, [b"old%d" % at for at in range(3)])
     source = opened(topic, follow=True)
     first = followed(source, 3, lost)
-    source.fetch(ROOM, 0.3)
-    assert source.at_end
+    until_at_end(source)
     broker.delete(topic)
     broker.create(topic)
     broker.write(topic, [b"new%d" % at for at in range(10)])
@@ -289,7 +296,7 @@ def test_a_topic_that_is_deleted_ends_a_run_and_what_was_not_read_is_a_gap(
     monkeypatch.setattr(kafka_source, "ABSENCE", 1.0)
     broker.write(topic, [b"." * 50_000] * 1000)
     source = opened(topic, settings={"queued.max.messages.kbytes": "1024"})
-    first = source.fetch(ROOM, 5)
+    first = source.fetch(ROOM, LONG)
     broker.delete(topic)
     rest = drained(source, lost)
     gap = lost.pop()
