@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
+from pipelines.held_ranges import Ends, HeldRanges
 from pipelines.ledger import BROKERS, counts_bytes
 from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, Split
 from transforms.connectors import storage
@@ -127,7 +128,7 @@ class Held:
 
     def __init__(self, runs: Iterable[Run], key: bytes) -> None:
         self._key = key
-        self._ranges: dict[tuple[str | None, int], dict[int, set[tuple[bytes, bool]]]] = {}
+        self._ranges = HeldRanges()
         self._breaks: set[tuple[str | None, int]] = set()  # where compressed streams broke off
         for run in runs:
             self.add(run.ranges)
@@ -139,8 +140,7 @@ class Held:
             if each.settles or not counts_bytes(each):
                 continue
             unfinished = account.events == 1 and account.dead_lettered == UNTERMINATED
-            ends = self._ranges.setdefault((each.cluster, account.start), {})
-            ends.setdefault(account.end, set()).add((account.mac, unfinished))
+            self._ranges.add(each.cluster, account.start, account.end, account.mac, unfinished=unfinished)
             if not account.dead_lettered.keys().isdisjoint(ENDS_ANYHOW):
                 self._breaks.add((each.cluster, account.end))
 
@@ -149,12 +149,14 @@ class Held:
 
         A line that was unreadable and without end is held only where the stream still ends with it: it may have grown.
         """
+        held: dict[int, Ends] = {}
         macs: dict[int, hmac.HMAC] = {}  # of what stands from each place on that was reached
         ends: list[tuple[int, int]] = []  # and where a range from there ends, the nearest first
         last: dict[int, int] = {}  # and where the longest does
 
         def expect(start: int) -> None:
-            found = [end for end in self._ranges.get((cluster, start), ()) if end > start]
+            held[start] = self._ranges.at(cluster, start)
+            found = [end for end in held[start] if end > start]
             if found:
                 macs[start], last[start] = hmac.new(self._key, digestmod="sha256"), max(found)
                 for end in found:
@@ -169,9 +171,7 @@ class Held:
             at += size
             if at < end:
                 break
-            matching = [
-                unfinished for known, unfinished in self._ranges[cluster, start][end] if hmac.compare_digest(known, macs[start].digest())
-            ]
+            matching = [unfinished for known, unfinished in held[start][end] if hmac.compare_digest(known, macs[start].digest())]
             tail = tail or _more(file)
             # A line that was without end has grown where more follows; another log may have had more of it.
             if matching and end > reached and not (tail and all(matching)):
@@ -183,7 +183,7 @@ class Held:
             tail = tail or _more(file)
         if tail is None:
             return reached, at == reached and (cluster, at) in self._breaks
-        return reached, at == reached and not tail and (at > 0 or at in self._ranges.get((cluster, at), ()))
+        return reached, at == reached and not tail and (at > 0 or at in held[0])
 
 
 def _more(file: IO[bytes]) -> bytes | None:
