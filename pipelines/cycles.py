@@ -42,6 +42,8 @@ END: Final = 1 << 62  # of time: a last run closes all windows that begin before
 PIECES: Final = 64  # of a window's rows before they are added up
 OPEN_LIMIT: Final = 64 << 20  # bytes of rows of open windows; past that the oldest close, and what comes for them later is late
 
+WAITING_LIMIT: Final = 16 << 20  # bytes of early stages that wait; past that they wait less long
+
 
 class Clock:
     """The time, in microseconds since the epoch, which never goes back; and seconds of a clock that nobody sets."""
@@ -179,7 +181,7 @@ class Cycles:
             now=now,
             closed=before.closed,
             closing=END if last else bound,
-            wait=0 if last else self._horizons.wait,
+            wait=0 if last else shortened(self._horizons.wait, sum(len(packed) for _, packed in before.waiting)),
             memory=tuple(consumer.below(file.path) for file in alive),
             output=consumer.path,
         )
@@ -316,6 +318,11 @@ class Draft(msgspec.Struct):
     gone: list[str]
     done: Done
     begins: bool  # something of this run waits
+
+
+def shortened(wait: int, size: int, limit: int = WAITING_LIMIT) -> int:
+    """How long early stages wait where `size` bytes of them do: less the further that is beyond the limit, so that it falls back."""
+    return wait if size <= limit else wait * limit * limit // (size * size)
 
 
 TIER_SPAN: Final = 8  # of the horizon: rows outlive it by no more than this part

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines import checkpoint, ledger_index, verify
+from pipelines import checkpoint, cycles, ledger_index, verify
 from pipelines.checkpoint import CheckpointError
 from pipelines.ledger import read_ledger
 from tests.audit.logs import TARGETS, stages_of
@@ -132,6 +132,20 @@ def test_an_early_stage_that_waited_long_enough_is_given_up_and_its_final_event_
         followed.go(1)
     assert events(tmp_path / "out")[1:] == [("a", ["ResponseComplete"], ["LATE_COMPLETION"])]
     assert (pending(tmp_path / "out"), reads(tmp_path / "out")) == (0, [])
+
+
+def test_where_too_much_waits_it_waits_less_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert [cycles.shortened(600, size, 100) for size in (0, 100, 101, 200, 1000)] == [600, 600, 588, 150, 6]
+    journal, clock = Journal(), FakeClock()
+    monkeypatch.setattr(cycles.shortened, "__defaults__", (1,))
+    journal.publish(request("a")[0])
+    with following(tmp_path / "out", journal, clock) as followed:
+        followed.go(1)
+        assert events(tmp_path / "out") == []
+        clock.pass_by(1)
+        journal.publish(request("b")[0])
+        followed.go(1)
+        assert events(tmp_path / "out") == [("a", ["RequestReceived"], ["NO_COMPLETION"])]
 
 
 def test_an_early_stage_after_its_final_event_waits_in_vain_and_says_so(tmp_path: Path):
