@@ -12,8 +12,8 @@ from tests.audit.logs import TARGETS, stages_of
 from tests.examples import line
 from transforms.audit.aggregate_reads import ReadGuard, Reads, addresses
 from transforms.audit.parse_events import _decode
-from transforms.audit.parts import micros
 from transforms.audit.read_summary import _sample_order
+from transforms.audit.times import micros
 
 if TYPE_CHECKING:
     from transforms.audit.event import Event

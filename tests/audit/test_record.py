@@ -18,8 +18,9 @@ from transforms.audit.account import Account
 from transforms.audit.block import RawBlock, Split
 from transforms.audit.event import Event, flag, reduced
 from transforms.audit.parse_events import parse_events
-from transforms.audit.parts import json_text, lenient_micros, micros, time_part
+from transforms.audit.parts import _reference_part, json_text, reference_part
 from transforms.audit.record import content, digest, encode_event, stream_part
+from transforms.audit.times import lenient_micros, micros, time_part
 
 SCHEMA = fastavro.parse_schema(json.loads(schema("audit_event")))
 
@@ -199,3 +200,21 @@ def test_whatever_kubernetes_does_not_write_is_no_plain_time(text: str):
 )
 def test_an_odd_time_counts_where_every_reader_can_show_it(text: str, expected: int | None):
     assert lenient_micros(text) == expected
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        b'{"resource":"pods","namespace":"shop","name":"web","uid":"1","apiVersion":"v1"%b}',
+        b'{"resource":"deployments","name":"web","apiGroup":"apps","apiVersion":"v1"%b,"subresource":"status"}',
+        b'{"resource":"pods","apiVersion":"v1"%b,"subresource":"A\\"b"}',
+        b'{"resource":"pods","resourceVersion":"7","apiVersion":"v1"%b}',
+        b'{"resource":"pods"%b,"name":"later"}',
+        b'{"resource":"pods"%b,"other":"x"}',
+        b'{"resource":null%b}',
+    ],
+)
+def test_a_reference_is_encoded_alike_whatever_was_encoded_before(around: bytes):
+    for version in (b"812", b"813", b"", b"8x", b"0", b"\xd9\xa1", b'81","resourceVersion":"9'):
+        raw = around % (b',"resourceVersion":"%b"' % version)
+        assert reference_part(raw) == _reference_part(raw, "/objectRef")

@@ -11,11 +11,11 @@ from tests.audit.reduction import KEY, record, records, settings
 from tests.examples import an_event, lines
 from transforms.audit.account import Account
 from transforms.audit.block import DeadLetter, RawBlock, Split
-from transforms.audit.parts import micros
 from transforms.audit.record import stream_part
 from transforms.audit.reduce_split import reduce_split
 from transforms.audit.settings import UNKNOWN_HOUR, Compiled, hour_of
 from transforms.audit.settle_events import Unit, encode_dead_letter
+from transforms.audit.times import micros
 
 SPLIT = Split(0, "/log", "/log")
 COMPILED = Compiled(settings(), KEY)

@@ -18,7 +18,6 @@ from transforms.audit.avro_blocks import BlockBuilder
 from transforms.audit.block import DEFAULT_CLUSTER
 from transforms.audit.merge_stages import StageMerger
 from transforms.audit.parse_events import parse_events
-from transforms.audit.parts import micros
 from transforms.audit.policy import load_policy
 from transforms.audit.read_summary import merge_rows
 from transforms.audit.record import encode_event, stream_part
@@ -27,6 +26,7 @@ from transforms.audit.reduce_split import redact_block, strip_block
 from transforms.audit.settings import Compiled, Settings, hour_of
 from transforms.audit.settle_events import EventSettler
 from transforms.audit.settle_loose import settle_loose
+from transforms.audit.times import micros
 from transforms.connectors.audit_files import read_blocks
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from msgspec import UNSET, Raw
 from transforms.audit.audit_ids import hash_groups
 from transforms.audit.block import DEFAULT_CLUSTER
 from transforms.audit.event import EARLY_STAGES, FINAL_STAGES, Event
-from transforms.audit.parts import decode_reference, fits_micros, impersonated_part, json_text, source_ips_part, status_part, user_part
+from transforms.audit.parts import decode_reference, impersonated_part, json_text, source_ips_part, status_part, user_part
+from transforms.audit.times import fits_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,8 +7,6 @@ text, an empty map that was spelled out, a field nobody knows) goes to `unknownF
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from re import ASCII
 from re import compile as pattern
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -31,17 +29,10 @@ NO_OBJECT: Final = ("", "", "")
 P = TypeVar("P")
 
 _CACHE_LIMIT: Final = 1_000  # a small table stays in the processor's caches; what repeats, repeats soon
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_MICRO_DIGITS: Final = 6
-_TIMESTAMP_LENGTH: Final = len("2026-11-23T05:20:19.632000Z")
 _INT32: Final = 1 << 31
 
 compact = msgspec.json.format
 _without_space: Final = pattern(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]+').sub
-
-# What `fromisoformat` takes beyond this differs from one Python to the next.
-_rfc_3339: Final = pattern(r"\d{4}-\d\d-\d\dT([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", ASCII).fullmatch
 
 
 class _User(msgspec.Struct, forbid_unknown_fields=True):
@@ -178,6 +169,34 @@ def _reference_part(raw: bytes, pointer: str) -> ReferencePart:
     return encoded, unknown, (resource or "", namespace or "", name or "")
 
 
+# An object's references differ from time to time in its resource version alone: the rest, around it, is encoded once.
+_stems: dict[tuple[bytes, bytes], tuple[bytes, bytes, tuple[str, str, str]]] = {}
+_STEMS_LIMIT: Final = 8_000
+_VERSION: Final = b',"resourceVersion":"'
+_after_version: Final = pattern(rb'"(?:,"subresource":"([a-z]+)")?\}').fullmatch
+
+
+def reference_part(raw: bytes) -> ReferencePart:
+    """An object reference, and what the record is sorted by."""
+    at = raw.rfind(_VERSION)
+    end = raw.find(b'"', at + len(_VERSION)) if at >= 0 else -1
+    version = raw[at + len(_VERSION) : end]
+    if end < 0 or not version.isdigit():
+        return _whole_reference_part(raw)
+    around = raw[:at], raw[end:]
+    found = _stems.get(around)
+    if found is not None:
+        return found[0] + avro.some_data(version) + found[1], None, found[2]
+    encoded, unknown, key = part = _reference_part(raw, "/objectRef")
+    after = _after_version(around[1])
+    if after and unknown is None:
+        if len(_stems) >= _STEMS_LIMIT:
+            _stems.clear()
+        rest = avro.NULL if after[1] is None else avro.some_data(after[1])
+        _stems[around] = encoded[: len(encoded) - len(avro.some_data(version) + rest)], rest, key
+    return part
+
+
 def _status_part(raw: bytes, pointer: str) -> Part:
     if not raw:
         return avro.NULL, None
@@ -253,92 +272,10 @@ def _cached(encode: Callable[[bytes, str], P], pointer: str) -> Callable[[bytes]
 
 user_part = _cached(_user_part, "/user")
 impersonated_part = _cached(_user_part, "/impersonatedUser")
-reference_part = _cached(_reference_part, "/objectRef")
+_whole_reference_part = _cached(_reference_part, "/objectRef")
 status_part = _cached(_status_part, "/responseStatus")
 source_ips_part = _cached(_strings_part, "/sourceIPs")
 annotations_part = _cached(_annotations_part, "/annotations")
-
-# Timestamp -> (microseconds, encoded, plain). A request's stages share its time, and each time is asked for more than once.
-Time = tuple[int | None, bytes, bool]
-_NO_TIME: Final[Time] = (None, avro.NULL, True)
-_times: dict[Text, Time] = {UNSET: _NO_TIME}
-
-
-def time_part(timestamp: Text) -> Time:
-    """Microseconds since the epoch, and encoded; whether that says all that the text says, as a MicroTime of Kubernetes does."""
-    found = _times.get(timestamp)
-    return _new_time(timestamp) if found is None else found
-
-
-def _new_time(timestamp: Text) -> Time:
-    if len(_times) >= _CACHE_LIMIT:
-        _times.clear()
-        _times[UNSET] = _NO_TIME
-    found = _times[timestamp] = time_of(timestamp)
-    return found
-
-
-def time_of(timestamp: Text) -> Time:
-    """`time_part` of a time that nobody asks for again."""
-    if timestamp is UNSET:
-        return _NO_TIME
-    moment = _micros(timestamp)
-    if moment is not None:
-        return moment, avro.some_time(moment), True
-    moment = lenient_micros(timestamp)
-    return moment, avro.NULL if moment is None else avro.some_time(moment), False
-
-
-def micros(timestamp: Text) -> int | None:
-    """Microseconds since the epoch of any RFC 3339 time, what is finer cut off; None for any other text."""
-    return time_part(timestamp)[0]
-
-
-def fits_micros(timestamp: Text) -> bool:
-    """Whether a time is one and says no more than microseconds: then nothing but its spelling is lost with its text."""
-    moment, _, plain = _times.get(timestamp) or _new_time(timestamp)
-    if plain or moment is None:
-        return moment is not None
-    fraction = timestamp.partition(".")[2]  # type: ignore[union-attr]
-    return len(fraction) - len(fraction.lstrip("0123456789")) <= _MICRO_DIGITS
-
-
-_seconds: dict[str, int | None] = {}  # the text of a second -> microseconds since the epoch, None where it is no time
-
-
-def _micros(timestamp: Text) -> int | None:
-    # Of all that ISO 8601 allows at this length, Kubernetes writes one form.
-    if len(timestamp) != _TIMESTAMP_LENGTH or timestamp[26] != "Z" or timestamp[19] != ".":  # type: ignore[arg-type, index]
-        return None
-    second, fraction = timestamp[:19], timestamp[20:26]  # type: ignore[index]
-    since = _seconds.get(second, 0)
-    if since == 0:
-        if len(_seconds) >= _CACHE_LIMIT:
-            _seconds.clear()
-        since = _seconds[second] = _micros_of_second(second)
-    return since + int(fraction) if since is not None and fraction.isdecimal() and fraction.isascii() else None
-
-
-def _micros_of_second(second: str) -> int | None:
-    if not _rfc_3339(second + "Z"):
-        return None
-    try:
-        since = datetime.fromisoformat(second + "+00:00") - _EPOCH
-    except ValueError:
-        return None
-    return (since.days * 86_400 + since.seconds) * 1_000_000
-
-
-def lenient_micros(timestamp: Text) -> int | None:
-    """Microseconds since the epoch of any RFC 3339 time; None where the text is none, or beyond what Avro readers can show."""
-    if timestamp is UNSET or not _rfc_3339(timestamp):
-        return None
-    try:
-        moment = datetime.fromisoformat(timestamp)
-        # In UTC the year may lie beyond what datetime, and so fastavro, can hold.
-        return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND
-    except (ValueError, OverflowError):
-        return None
 
 
 _heads: dict[tuple[Text, Text, Text], Part] = {}

@@ -21,14 +21,15 @@ from transforms.audit.parts import (
     json_part,
     reference_part,
     status_part,
-    time_part,
 )
+from transforms.audit.times import time_part
 
 if TYPE_CHECKING:
     from transforms.audit.avro_blocks import SortKey
     from transforms.audit.event import Event, Reduction
-    from transforms.audit.parts import Time, Unknown
+    from transforms.audit.parts import Unknown
     from transforms.audit.resolve_copies import LooseEvent
+    from transforms.audit.times import Time
 
 _PLAIN_TAIL: Final = avro.NULL + avro.EMPTY + avro.EMPTY
 _NO_REFERENCE: Final = (avro.NULL, None, NO_OBJECT)

@@ -13,8 +13,8 @@ from transforms.audit.account import Account
 from transforms.audit.apply_policy import apply_policy
 from transforms.audit.event import ABSENT, EARLY_STAGES, FINAL_STAGES, Event
 from transforms.audit.parse_events import parse_events
-from transforms.audit.parts import micros
 from transforms.audit.reduce_split import redact_block, strip_block
+from transforms.audit.times import micros
 
 if TYPE_CHECKING:
     from transforms.audit.block import RawBlock

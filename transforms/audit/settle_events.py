@@ -15,11 +15,12 @@ from transforms.audit.block import DEFAULT_CLUSTER, DeadLetter, EventBlock, Spli
 from transforms.audit.guards import FOLDABLE_VERBS
 from transforms.audit.memory import SettledRows
 from transforms.audit.merge_stages import ends_alone
-from transforms.audit.parts import NO_OBJECT, time_of, time_part
+from transforms.audit.parts import NO_OBJECT
 from transforms.audit.read_summary import ReadSummary
 from transforms.audit.record import content, content_and_key, digest, encode_event, source_part, stream_part
 from transforms.audit.resolve_copies import LooseEvent
 from transforms.audit.settings import HOUR, ODD_AFTER, ODD_BEFORE, UNKNOWN_HOUR
+from transforms.audit.times import time_of, time_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from transforms.audit.event import FINAL_STAGES, Event, text
 from transforms.audit.guards import FOLDABLE_VERBS
 from transforms.audit.merge_stages import StageMerger
 from transforms.audit.parse_events import parse_events
-from transforms.audit.parts import NO_OBJECT, micros
+from transforms.audit.parts import NO_OBJECT
 from transforms.audit.read_summary import ReadSummary, merge_rows
 from transforms.audit.reduce_all import reduce_splits
 from transforms.audit.reduce_split import redact_block, strip_block
@@ -28,6 +28,7 @@ from transforms.audit.settings import hour_of
 from transforms.audit.settle_events import LOOSE, EventSettler, Unit
 from transforms.audit.settle_loose import settle_loose
 from transforms.audit.survey_table import KEYS_LIMIT, OTHER, Count, Key, Target, Who, bounded, plain, short
+from transforms.audit.times import micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
