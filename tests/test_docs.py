@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from pipelines import cat, explain, reduce, report, verify
+from pipelines.gauges import METRICS
 from tests.pipelines import job
 from transforms.audit.account import OUTCOMES
 from transforms.audit.bulk import FIELDS
@@ -71,6 +72,12 @@ def test_the_readme_names_no_flag_that_does_not_exist():
     known = BEAM.union(*map(flags, COMMANDS))
     text = section(README, "Commands") + section(README, "Flags") + section(README, "Policies") + section(README, "Redaction")
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z_0-9]+", text)) - known == set()
+
+
+def test_the_numbers_that_are_served_are_listed():
+    listed = re.search(r"`/metrics` has, with prefix `audit_reducer_`: (.+), and what the sources", README)
+    assert listed
+    assert words(listed[1]) == [name for name, _, _ in METRICS]
 
 
 def test_every_command_has_its_row():
