@@ -28,6 +28,7 @@ from transforms.audit.settings import HOUR
 from transforms.close_accounts import MANIFEST, Manifest
 from transforms.connectors import storage
 from transforms.connectors.held_messages import GAP, hold, let_go
+from transforms.elements import compiled
 from transforms.resolve_copies import SETTLED, WAITING
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Cycles:
         self.consumers = consumers
         self._stretch = max(consumer.checkpoint.stretch for consumer in consumers)
         self._now = max(consumer.checkpoint.now for consumer in consumers)
+        self._started = 0
 
     def now(self) -> int:
         """The time, which goes on from that of the last run even if the system's was set back in between."""
@@ -212,11 +214,15 @@ class Cycles:
         return self._stretch - 1
 
     def _task(self, consumer: Consumer, cycle: Cycle, aside: str) -> Task:
+        started = cycle.now - cycle.now % HOUR
+        if started != self._started:  # other settings: what was made ready for the last ones, with its caches, is of no more use
+            compiled.cache_clear()
+            self._started = started
         before = consumer.checkpoint
         taken = [start for start, pieces in before.rows.items() if start < cycle.closing or len(pieces) > PIECES]
         return Task(
             consumer.name,
-            msgspec.structs.replace(consumer.settings, started=cycle.now - cycle.now % HOUR),
+            msgspec.structs.replace(consumer.settings, started=started),
             consumer.runs + 1,
             storage.join(aside, consumer.name) if consumer.name else aside,
             cycle,

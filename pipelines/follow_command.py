@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from transforms.connectors.sources import Source
 
 
+class CycleError(Exception):
+    """A cycle failed, for the reason that is its cause. What was committed before it stays."""
+
+
 def check_following(known: argparse.Namespace, parsed: PipelineOptions, problems: list[str]) -> None:
     """What is wrong with the flags, where an input is followed."""
     runner = parsed.view_as(StandardOptions).runner or "DirectRunner"
@@ -54,7 +58,7 @@ def follow(
     key: bytes,
     parsed: PipelineOptions,
 ) -> int:
-    """Follow, or drain; gives the exit code. Raises ConfigurationError before anything is done, SourceError after that."""
+    """Follow, or drain; gives the exit code. Raises ConfigurationError before anything is done, then SourceError and CycleError."""
     clock = Clock()
     began = clock.moment()
     numbers = gauges.Gauges(clock.moment)
@@ -82,7 +86,7 @@ def follow(
         try:
             _resume(follower, key)
             print(f"{'following' if known.follow else 'draining'}: {_names(known)}", file=sys.stderr, flush=True)
-            follower.run()
+            _run(follower)
         finally:
             follower.close()
             if server is not None:
@@ -134,6 +138,15 @@ def _resume(follower: Follower, key: bytes) -> None:
         follower.resume(key)
     except SourceError as error:
         raise ConfigurationError(str(error).splitlines()) from None
+
+
+def _run(follower: Follower) -> None:
+    try:
+        follower.run()
+    except SourceError:
+        raise
+    except Exception as error:
+        raise CycleError from error
 
 
 def _server(text: str | None, numbers: gauges.Gauges) -> gauges.MetricsServer | None:

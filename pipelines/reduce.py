@@ -28,7 +28,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 
 from pipelines import options
 from pipelines.display import Ticker, report, summary_of
-from pipelines.follow_command import check_following, follow
+from pipelines.follow_command import CycleError, check_following, follow
 from pipelines.followed_inputs import is_followed, sources_of
 from pipelines.graph import Task, build, local_options
 from pipelines.ledger import Run, ranges_of
@@ -214,24 +214,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SourceError as error:
         print(f"stopped: {error}\nwhat was committed stays; run it again to go on", file=sys.stderr)
         return 1
+    except CycleError as error:
+        print(f"failed midway ({_what(error.__cause__)}): what was committed stays, the rest comes again; run it again", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: nothing of this run is in the output; run it again", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001 - whatever fails midway, the run has not happened, and its text may hold content
-        what = f"{type(error).__name__}{_reason(error)}"
-        print(f"failed midway ({what}): nothing of this run is in the output; run it again", file=sys.stderr)
+        print(f"failed midway ({_what(error)}): nothing of this run is in the output; run it again", file=sys.stderr)
         return 1
 
 
-def _reason(error: BaseException) -> str:
-    """What the system says, if it is the system that failed; never the text of an exception, which may quote an event."""
+def _what(error: BaseException | None) -> str:
+    """What failed, and what the system says of it; never the text of an exception, which may quote an event."""
     text = str(error)
     step = re.search(r"\[while running '([\w /]+)'", text)
     where = f" in {step[1]}" if step else ""
     for phrase in ("No space left on device", "Disk quota exceeded", "Permission denied", "Input/output error", "Too many open files"):
         if phrase in text:
-            return f"{where}: {phrase}"
-    return where
+            return f"{type(error).__name__}{where}: {phrase}"
+    return f"{type(error).__name__}{where}"
 
 
 if __name__ == "__main__":

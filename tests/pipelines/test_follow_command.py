@@ -115,6 +115,17 @@ def test_a_source_that_fails_for_good_ends_the_job_and_what_was_committed_stays(
     assert source.closed
 
 
+def test_a_cycle_that_fails_ends_the_job_and_says_what_the_system_says(
+    following: Any, journal: Journal, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    journal.publish(*request("a"))
+    monkeypatch.setattr("pipelines.output.Output.commit_shares", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    source = ScriptedSource(journal)
+    assert following("--follow", source=source) == 1
+    assert "failed midway (OSError: No space left on device): what was committed stays" in capsys.readouterr().err
+    assert (source.commits, source.closed) == (0, True)
+
+
 def _raising(text: str) -> Callable[..., Any]:
     def fail(*_: Any) -> Any:
         raise SourceError(text)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
+from pipelines.cycles import Clock
 from pipelines.watermark import Watermark, closing, oldest
+
+if TYPE_CHECKING:
+    import pytest
 
 SECOND = 1_000_000
 NOW = 1_000 * SECOND
@@ -78,3 +85,19 @@ def test_past_the_bound_the_oldest_windows_close_first():
     assert oldest(windows, 60, 119) == 60
     assert oldest(windows, 60, 30) == 120
     assert oldest(windows, 60, 0) == 180
+
+
+def test_a_clock_that_is_set_back_goes_on_from_where_it_was(monkeypatch: pytest.MonkeyPatch):
+    shown = {"system": 1000.0, "moment": 5.0}
+    monkeypatch.setattr(time, "time_ns", lambda: int(shown["system"] * 1e9))
+    monkeypatch.setattr(time, "monotonic", lambda: shown["moment"])
+    clock = Clock()
+    assert clock.now() == 1000 * SECOND
+    shown.update(system=1003.0, moment=8.0)
+    assert clock.now() == 1003 * SECOND
+    shown.update(system=3.0, moment=10.0)
+    assert clock.now() == 1005 * SECOND
+    shown.update(system=5.0, moment=12.0)
+    assert clock.now() == 1007 * SECOND
+    shown.update(system=90_000.0, moment=13.0)
+    assert clock.now() == 90_000 * SECOND
