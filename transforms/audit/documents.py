@@ -35,6 +35,8 @@ _STOP: Final = rb'([{}\[\]"]|\Z)'
 _next_brackets: Final = pattern(_FLAT + rb"(?:[{\[]" + _FLAT + rb"[}\]]" + _FLAT + rb")*+" + _STOP, DOTALL).finditer
 _next_brackets_and_lists: Final = pattern(_FLAT + rb"(?:\{" + _FLAT + rb"\}" + _FLAT + rb")*+" + _STOP, DOTALL).finditer
 _string_so_far: Final = pattern(rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+', DOTALL).match
+_rest_of_string: Final = pattern(rb'[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+', DOTALL).match
+_LONGEST_WORD: Final = 64 << 10  # of what is neither string, object nor array
 _scalar: Final = pattern(_STRING + rb'|[^\s,\[\]{}"]++', DOTALL).match
 _space: Final = pattern(rb"[ \t\r\n]*+").match
 _gap: Final = pattern(rb"(?:[ \t\r\n\x00\x1e,]|\xef\xbb\xbf)*+").match
@@ -42,7 +44,7 @@ _first_name: Final = pattern(rb'\{[ \t\r\n]*+"[^"\\]{0,64}"').match
 _document_after_another: Final = pattern(rb"\}[ \t\r]*+\n(?=\{)").search
 _reads: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _unreadable: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
-_OBJECT, _END_OBJECT, _LIST, _END_LIST, _COMMA = (ord(sign) for sign in "{}[],")
+_OBJECT, _END_OBJECT, _LIST, _END_LIST, _COMMA, _QUOTE = (ord(sign) for sign in '{}[],"')
 
 
 class Item(NamedTuple):
@@ -78,6 +80,7 @@ class DocumentCutter:
         self._offset = 0  # of the document
         self._index = 0
         self._depth = 0
+        self._quoted = False  # the scan stands within a string
         self._fresh = False  # nothing of the item or document is scanned yet
         self._in_object = False  # the list is a member of an object
         self._listed = False  # the document has a list
@@ -198,8 +201,13 @@ class DocumentCutter:
         found = _scalar(data, at)
         if found is None:
             if self._string_goes_on(at):
-                return False
+                self._step, self._depth, self._fresh, self._dropping = self._item, 0, False, False
+                self._at, self._quoted = at + 1, True
+                return True
             self._break(at + 1)
+            return True
+        if found.end() - at > _LONGEST_WORD and data[at] != _QUOTE:
+            self._break(at + _LONGEST_WORD)
             return True
         if found.end() == len(data):
             return False
@@ -224,7 +232,7 @@ class DocumentCutter:
 
     def _after_item(self) -> bool:
         data = self._data
-        at = self._at = _space(data, self._at).end()  # type: ignore[union-attr]
+        at = self._at = self._start = _space(data, self._at).end()  # type: ignore[union-attr]
         if at == len(data):
             return False
         if data[at] == _COMMA:
@@ -248,7 +256,14 @@ class DocumentCutter:
 
     def _scan(self, ends: Callable[[int], None], *, lists: bool) -> bool:
         """Count brackets from where the last scan stopped; False where the data end first."""
+        if self._quoted and not self._string_ends():
+            return False
+        if self._step not in (self._document, self._item):  # the string broke off
+            return True
         depth = self._depth
+        if not depth:
+            ends(self._at)
+            return True
         for bracket in (_next_brackets_and_lists if lists else _next_brackets)(self._data, self._at):
             sign = bracket[1]
             if sign in {b"}", b"]"}:
@@ -266,9 +281,22 @@ class DocumentCutter:
                 break
         self._depth = depth
         self._at = bracket.start(1)
-        if not sign or self._string_goes_on(self._at):
+        if not sign:
             return False
-        self._break(_string_so_far(self._data, self._at).end() + 1)  # type: ignore[union-attr]
+        self._at, self._quoted = self._at + 1, True
+        return True
+
+    def _string_ends(self) -> bool:
+        """Go on in a string from where the last scan stopped; False where the data end first."""
+        end = _rest_of_string(self._data, self._at).end()  # type: ignore[union-attr]
+        if end >= len(self._data) - self._data.endswith(b"\\"):
+            self._at = end
+            return False
+        self._quoted = False
+        if self._data[end] == _QUOTE:
+            self._at = end + 1
+        else:
+            self._break(end + 1)
         return True
 
     def _is_list(self, at: int) -> bool:
