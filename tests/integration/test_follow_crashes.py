@@ -50,14 +50,17 @@ def assert_closed(output: Path) -> None:
     assert len(seen) == len(set(seen))
 
 
-def test_stopped_before_anything_that_a_cycle_does_to_the_disk_the_next_session_goes_on_as_if_nothing_had_been(tmp_path: Path, disk: Disk):
+@pytest.mark.parametrize("names", [(None,), ("one", "two")])
+def test_stopped_before_anything_that_a_cycle_does_to_the_disk_the_next_session_goes_on_as_if_nothing_had_been(
+    names: tuple[str | None, ...], tmp_path: Path, disk: Disk
+):
     """Two cycles: stages that wait, a window that stays open and is closed, copies, and files of rows that go."""
     first = [*request("a"), request("w")[0], *request("r1", TARGETS[0], second="05:19:00")]
     second = [request("w")[1], *request("a"), *request("r2", TARGETS[0], second="05:22:00"), b"{poison"]
 
     def session(path: Path, journal: Journal, clock: FakeClock, last: int | None = None, *, forever: bool = True) -> bool:
         disk.stop_before(None)
-        followed = Followed(str(path), ScriptedSource(journal, follow=forever), clock, forever=forever, horizon=1)
+        followed = Followed(str(path), ScriptedSource(journal, follow=forever), clock, forever=forever, horizon=1, names=names)
         try:
             disk.stop_before(last)
             followed.go(1)
@@ -69,7 +72,7 @@ def test_stopped_before_anything_that_a_cycle_does_to_the_disk_the_next_session_
         return True
 
     whole: dict[str, Any] | None = None
-    for last in [None, *range(1, 80)]:
+    for last in [None, *range(1, 120)]:
         path, journal, clock = tmp_path / str(last), Journal(), FakeClock()
         journal.publish(*first)
         assert session(path, journal, clock)
@@ -77,11 +80,13 @@ def test_stopped_before_anything_that_a_cycle_does_to_the_disk_the_next_session_
         journal.publish(*second)
         lived = session(path, journal, clock, last)
         assert session(path, journal, clock, forever=False)
-        assert_closed(path)
-        assert account(path).pending == 0
-        found = said(path)
-        whole = whole or found
-        assert found == whole, last
+        for name in names:
+            output = path / name if name else path
+            assert_closed(output)
+            assert account(output).pending == 0
+            found = said(output)
+            whole = whole or found
+            assert found == whole, last
         left = {each.name for each in (path / "_state").iterdir()} - {"lock", "follow"}
         assert left == set()
         if lived and last is not None:

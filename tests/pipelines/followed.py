@@ -53,8 +53,9 @@ class Journal:
 class ScriptedSource:
     """Gives what the journal holds, at most `most` messages of a partition at once; says how often it was told of a commit."""
 
-    def __init__(self, journal: Journal, *, most: int = 1 << 30, follow: bool = True, cluster: str | None = None) -> None:
+    def __init__(self, journal: Journal, *, most: int = 1 << 30, follow: bool = True, cluster: str | None = None, uri: str = URI) -> None:
         self._journal = journal
+        self._uri = uri
         self._most = most
         self._follow = follow
         self._cluster = cluster
@@ -65,7 +66,7 @@ class ScriptedSource:
         self.closed = False
 
     def resume(self, positions: Mapping[tuple[str, int | None], int], reach: Any) -> None:
-        self._at = [positions.get((URI, number), 0) for number in range(len(self._at))]
+        self._at = [positions.get((self._uri, number), 0) for number in range(len(self._at))]
         self._ends = [len(messages) for messages in self._journal.partitions]
 
     def fetch(self, room: int, seconds: float) -> list[Stretch]:
@@ -74,7 +75,7 @@ class ScriptedSource:
             start = self._at[number]
             end = min(len(messages) if self._follow else self._ends[number], start + self._most)
             if end > start:
-                out.append(Stretch(URI, number, start, end, self._cluster, [(at, messages[at]) for at in range(start, end)]))
+                out.append(Stretch(self._uri, number, start, end, self._cluster, [(at, messages[at]) for at in range(start, end)]))
                 self._at[number] = end
         return out
 
@@ -88,7 +89,7 @@ class ScriptedSource:
         return all(at >= end for at, end in zip(self._at, ends, strict=True))
 
     def caught_up(self) -> Mapping[tuple[str, int | None], bool]:
-        return {(URI, number): at >= len(self._journal.partitions[number]) for number, at in enumerate(self._at)}
+        return {(self._uri, number): at >= len(self._journal.partitions[number]) for number, at in enumerate(self._at)}
 
     def gaps(self) -> list[Gap]:
         lost, self.lost = self.lost, []
@@ -117,6 +118,7 @@ class Followed:
         wait: int = 600,
         horizon: int = 3600,
         names: Sequence[str | None] = (None,),
+        more: Sequence[Any] = (),
         **changes: Any,
     ) -> None:
         self.output = Output(path)
@@ -141,7 +143,7 @@ class Followed:
         self.gauges = Gauges()
         before = self.consumers[0].checkpoint
         self.follower = Follower(
-            [source],
+            [source, *more],
             self.cycles,
             Watermark(clock.moment(), before.watermark, before.latest),
             clock,

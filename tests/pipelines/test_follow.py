@@ -20,7 +20,7 @@ from transforms.audit.block import Split
 from transforms.audit.reduce_all import reduce_all
 from transforms.audit.settings import Compiled
 from transforms.connectors.held_messages import hold, read_split
-from transforms.connectors.sources import Gap
+from transforms.connectors.sources import Gap, Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -481,6 +481,46 @@ def test_files_of_rows_stay_few_and_go_when_their_time_is_over(tmp_path: Path, m
         journal.publish(*request("b"))
         followed.go(1)
         assert len(list((tmp_path / "out" / "_state" / "follow").glob("*.rows"))) == 1
+
+
+def test_inputs_of_several_kinds_are_followed_together_and_share_room_and_time(tmp_path: Path):
+    journal, other, clock = Journal(), Journal(), FakeClock()
+    received, complete = request("a")
+    journal.publish(received)
+    other.publish(complete, *request("b"))
+    second = ScriptedSource(other, uri="pubsub://test/audit", cluster="default")
+    asked: list[tuple[int, float]] = []
+    fetch = second.fetch
+
+    def slowly(room: int, seconds: float) -> Any:
+        asked.append((room, seconds))
+        return fetch(room, seconds)
+
+    second.fetch = slowly
+    with following(tmp_path / "out", journal, clock, more=[second]) as followed:
+        followed.go(1)
+        assert (followed.source.commits, second.commits) == (1, 1)
+    assert asked == [((64 << 20) - len(received), 1.0)]
+    assert sorted(found[:2] for found in events(tmp_path / "out")) == [("a", list(BOTH)), ("b", list(BOTH))]
+    assert pending(tmp_path / "out") == 0
+    with following(tmp_path / "out", journal, clock, more=[ScriptedSource(other, uri="pubsub://test/audit")]) as followed:
+        followed.go(1)
+    assert account(tmp_path / "out").events == 4
+
+
+def test_a_log_that_begins_anew_under_its_name_while_something_of_it_waits_is_told_apart(tmp_path: Path):
+    journal, clock = Journal(), FakeClock()
+    old, new = tmp_path / "old.log", tmp_path / "new.log"
+    old.write_bytes(request("a")[0])
+    new.write_bytes(request("b")[1] + request("c")[1])
+    with following(tmp_path / "out", journal, clock, wait=60) as followed:
+        for path in (old, new):
+            stretch = Stretch("/var/log/audit.log", None, 0, path.stat().st_size, "east", None, str(path))
+            followed.cycles.run([stretch], [], 0)
+            clock.pass_by(60)
+    kept = sorted((each["auditID"], each["source"]["offset"], each["flags"]) for each in records(tmp_path / "out", "events"))
+    assert kept == [("a", 0, ["NO_COMPLETION"]), ("b", 0, []), ("c", len(request("b")[1]), [])]
+    assert [each.account.pending for each in read_ledger(str(tmp_path / "out"))[1].ranges] == [0, -1]
 
 
 def test_a_start_reads_no_more_of_the_ledger_than_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
