@@ -565,12 +565,19 @@ def test_consumers_follow_together_and_never_part(tmp_path: Path):
     journal, clock = Journal(), FakeClock()
     names = ("one", "two")
     for number in range(2):
-        journal.publish(*request(f"a{number}"), request(f"w{number}")[0])
+        journal.publish(*request(f"a{number}"), request(f"w{number}")[0], *request(f"r{number}", READ))
         with following_all(tmp_path / "out", journal, clock, names, policy) as followed:
             followed.go(1)
     for name in names:
         assert verify.verify(str(tmp_path / "out" / name)).problems == []
         assert [found[0] for found in events(tmp_path / "out" / name)] == ["a0", "a1"]
+        assert pending(tmp_path / "out" / name) == 6
+    with following_all(tmp_path / "out", journal, clock, names, policy) as followed:
+        clock.pass_by(91)
+        followed.go(2)
+    for name in names:
+        assert verify.verify(str(tmp_path / "out" / name)).problems == []
+        assert reads(tmp_path / "out" / name) == [("05:20", 2, 2, False)]
         assert pending(tmp_path / "out" / name) == 2
 
 

@@ -49,6 +49,7 @@ def copied(block: EventBlock) -> EventBlock:
     account.dropped_by_rule = dict(account.dropped_by_rule)
     account.dead_lettered = dict(account.dead_lettered)
     account.sizes = dict(account.sizes)
+    account.windows = {window: list(counts) for window, counts in account.windows.items()}
     events = [copy(event) for event in block.events]
     for event in events:
         event.account = account  # type: ignore[assignment]
