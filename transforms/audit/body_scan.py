@@ -30,6 +30,20 @@ _SAID: Final = (  # a scalar or a list that it is the key of, an assignment, a w
     rb"(?:\\*" + _QUOTE + _S + rb"*:" + _S + rb"*(?:\[" + _S + rb"*)?(?:\\*[\"']|[0-9\-|>])"
     rb"|[\"'`\]]?" + _S + rb"*(?:=>|:=|=|:)" + _S + rb"*[^\x09-\x0d {\[}\],]|" + _S + rb"+[^\x09-\x0d =:{}\[\]]|--)"
 )
+# Names of credentials that need no closer look, for few other things are called so.
+_RARE: Final = (
+    rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt)|jwt|credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|"
+    rb"dockercfg|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)"
+    rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env))?[ _.\-]?[0-9]{0,4}"
+)
+_SCALAR: Final = rb"\\*[\"'`]?\]?" + _S + rb"*(?:=>|:=|==?|:)" + _S + rb"*\\*[\"']?[^\x09-\x0d {\[\]},\"'\\]"
+_CLIENTS: Final = (
+    rb"(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli|mongo|mongosh|mongodump|mongorestore|ldapsearch|ldapmodify|docker)"
+)
+_SECRET_TYPES: Final = (
+    rb"(?:opaque|kubernetes\.io/(?:service-account-token|dockercfg|dockerconfigjson|basic-auth|ssh-auth|tls)|"
+    rb"bootstrap\.kubernetes\.io/token|helm\.sh/release\.v[0-9])"
+)
 _ENDS: Final = rb"\\*" + _QUOTE + _S + rb"*[,}]"
 _COMMA_VALUE: Final = rb"," + _S + rb"*\\*\"value"
 
@@ -42,7 +56,22 @@ _PATTERNS: Final = (
     (SEARCH, rb'://[^\x09-\x0d "]{1,300}@'),
     (SEARCH, rb"\\u00(?:[46][1-9a-f]|[57][0-9a]|5f|3[0-9])"),
     (SEARCH, rb"%[0-9a-f]{2}"),
-    (SEARCH, rb"(?-i)AKIA"),
+    # a Secret that does not say its kind
+    (SEARCH, rb"string_?data"),
+    (SEARCH, rb"type[\\\"']*" + _S + rb"*:" + _S + rb"*[\\\"']*" + _SECRET_TYPES),
+    (SEARCH, rb"secretgenerator|kubernetes_secret"),
+    # what `credentials` knows by its first letters
+    (SEARCH, rb"(?-i)(?:AKIA|\b(?:ASIA|AGPA|AROA|AIDA|ABIA|ACCA)[A-Z0-9]{16}|AIza[\w\-]{30}|ya29\.|GOCSPX-|EAAC|SG\.[\w\-]{16})"),
+    (SEARCH, rb"(?-i)\b(?:gh[pousr]_[A-Za-z0-9]{16}|github_pat_|gl(?:pat|dt|rt|cbt|ptt|ft|soat)-|npm_[A-Za-z0-9]{30}|pypi-[\w\-]{30})"),
+    (SEARCH, rb"(?-i)\b(?:xox[abeoprs]-|xapp-|[sr]k_(?:live|test)_|whsec_|sk-[A-Za-z0-9_\-]{20}|hf_[A-Za-z0-9]{20})|hooks\.slack\.com"),
+    (SEARCH, rb"(?-i)\b(?:dckr_pat_|hv[sbr]\.[A-Za-z0-9_\-]{20}|s\.[A-Za-z0-9]{24}|dop_v1_|sha256~)|PuTTY-User"),
+    (SEARCH, rb"authorization" + _SCALAR),
+    (SEARCH, rb"\b(?:bearer|basic)" + _S + rb"+[a-z._~+/\-]*[0-9=]"),
+    (SEARCH, _RARE + _SCALAR),
+    (SEARCH, rb"\"auth\\*\"" + _S + rb"*:" + _S + rb"*\\*\""),
+    (SEARCH, rb"[\x09-\x0d \"](?:-u|--user|--proxy-user)[\x09-\x0d =\",]*[^\x09-\x0d :\"'<,]+:"),
+    (SEARCH, _CLIENTS + rb"[^{}]*[\x09-\x0d \"]-[paw]"),
+    (SEARCH, rb":\\/\\/"),
     (TOKEN, rb"(?-i)eyJ"),
     (RUN, rb"[a-z0-9+/_\-=]{48}"),
     (WORDS, _WORD_AND_TAIL + _SAID),
@@ -54,7 +83,7 @@ _PATTERNS: Final = (
     (WORDS, _NAME + _QUOTE + rb",\"value(?:\\|\"" + _S + rb"|\":[^\"]|\":\z)"),
     (WORDS, _KEY + rb"(?:" + _SAID + rb"|" + _ENDS + rb"|\\*" + _QUOTE + _S + rb"*" + _COMMA_VALUE + rb")"),
     (WORDS, rb"key--"),
-    (WORDS, rb"(?:kind|@type)[\\\"'\x09-\x0d :=a-z0-9./]*secret"),
+    (WORDS, rb"(?:kind|@type)[\\\"'\x09-\x0d :=a-z0-9./!>|&_\-]*secret"),
     # a string that ends in a credential's name: an option, or a name that stands after its value
     (WORDS, rb"\"-[^\"]*" + _WORD_AND_TAIL + _ENDS),
     (WORDS, rb"value[^{]*(?:name\\*\":|\"key\":)[ \\]*\"[^\"]*" + _WORD_AND_TAIL + _ENDS),
