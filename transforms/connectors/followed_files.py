@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from itertools import chain, count
 from typing import TYPE_CHECKING, Final
@@ -21,7 +22,7 @@ import msgspec
 from transforms.connectors import held_pieces, storage
 from transforms.connectors.growing_file import SIGN, GrowingFile, Sign
 from transforms.connectors.sources import Gap, Reach, SourceError, Stretch
-from transforms.connectors.watched_files import GRACE, WatchedFiles, age, base_of, problem_with
+from transforms.connectors.watched_files import GRACE, WatchedFiles, age, base_of, problem_with, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +32,6 @@ PLACING: Final = 0.5  # seconds for placing files, where a fetch is to wait less
 SETTLED: Final = 0.5  # seconds without a change before a compressed file is looked at
 POLL: Final = 0.25  # seconds between two looks, at least
 POLL_SHARE: Final = 20  # a look costs at most this part of the time
-FAIR: Final = 1 << 20  # bytes that each directory may give whatever others have
 
 
 class _Lost(msgspec.Struct):
@@ -53,7 +53,11 @@ def parse(
     """The source that an `--input` names, or what is wrong with it. `settings` are those of brokers' clients; files have none."""
     del settings
     problem = problem_with(pattern)
-    return (None, [f"--input {pattern}: {problem}"]) if problem else (FollowedFiles(pattern, cluster, follow=follow, output=output), [])
+    return (
+        (None, [f"--input {pattern}: {problem}"])
+        if problem
+        else (FollowedFiles(pattern, cluster, follow=follow, output=output, on_watch=True), [])
+    )
 
 
 class FollowedFiles:
@@ -70,6 +74,7 @@ class FollowedFiles:
         wait: Callable[[float], None] = time.sleep,
         say: Callable[[str], None] = _to_stderr,
         open_files: int | None = None,
+        on_watch: bool = False,
     ) -> None:
         self._pattern, self._cluster, self._follow = pattern, cluster, follow
         own = None if output is None or storage.scheme(output) else os.path.realpath(output)
@@ -86,6 +91,10 @@ class FollowedFiles:
         self._turn = 0
         self._given: set[str] = set()  # URIs of the last fetch
         self._looked = False
+        self._lock = threading.RLock()
+        self._closed = threading.Event()
+        # A cycle takes seconds, in which a log may be rotated away: somebody must look, and hold what is new open.
+        self._watch = threading.Thread(target=self._keep_looking, daemon=True) if on_watch and follow else None
 
     def resume(self, positions: Mapping[tuple[str, int | None], int], reach: Reach) -> None:
         """Go on where the ledger ends, which `reach` tells of each file. Raises SourceError."""
@@ -97,16 +106,25 @@ class FollowedFiles:
         base = base_of(self._pattern)
         mine = [uri for uri in self._positions if uri == base or uri.startswith((base.rstrip("/") + "/", base + "#"))]
         self._last_read = (mine[-1], self._positions[mine[-1]]) if mine else None
+        if self._watch is not None:
+            self._watch.start()
+
+    def _keep_looking(self) -> None:
+        while not self._closed.wait(max(POLL, POLL_SHARE * self._watched.cost)):
+            with self._lock:
+                if not self._closed.is_set():
+                    self._look()
 
     def fetch(self, room: int, seconds: float) -> list[Stretch]:
         """New content of about `room` bytes, waiting at most `seconds` for it: whole lines, whole documents."""
         deadline = self._clock() + seconds
         while True:
-            self._look()
-            self._place(max(deadline, self._clock() + PLACING))
-            now = self._clock()
-            if now >= deadline or not self._follow or sum(file.unread for file in self._ready(now)) >= room:
-                return self._take(room, now)
+            with self._lock:
+                self._look()
+                self._place(max(deadline, self._clock() + PLACING))
+                now = self._clock()
+                if now >= deadline or not self._follow or sum(file.unread for file in self._ready(now)) >= room:
+                    return self._take(room, now)
             self._wait(min(max(POLL, POLL_SHARE * self._watched.cost), deadline - now))
 
     def acknowledge(self) -> None:
@@ -118,13 +136,15 @@ class FollowedFiles:
     @property
     def at_end(self) -> bool:
         """Whether nothing more can be given right now."""
-        return not self._waiting(self._clock())
+        with self._lock:
+            return not self._waiting(self._clock())
 
     def caught_up(self) -> Mapping[tuple[str, int | None], bool]:
         """Of each stream whether all of it that can be given has been; an unfinished line waits without holding up others."""
-        out: dict[tuple[str, int | None], bool] = {(uri, None): True for uri in self._owners}
-        out.update(((file.uri or _uri(file.path), None), False) for file in self._waiting(self._clock()))
-        return out
+        with self._lock:
+            out: dict[tuple[str, int | None], bool] = {(uri, None): True for uri in self._owners}
+            out.update(((file.uri or _uri(file.path), None), False) for file in self._waiting(self._clock()))
+            return out
 
     def _ready(self, now: float) -> list[GrowingFile]:
         """Files that may give something now, the oldest first."""
@@ -148,19 +168,21 @@ class FollowedFiles:
 
     def gaps(self) -> list[Gap]:
         """What was lost since the last call."""
-        out = [gap for gap in self._gaps if gap.uri not in self._owners]
-        # What a stream lost that goes on is told in its place: once all of it before the gap is committed.
-        for gap in [gap for gap in self._gaps if gap.uri in self._owners]:
-            file = self._owners[gap.uri]
-            if file.finished and gap.uri not in self._given:
-                out.append(msgspec.structs.replace(gap, start=max(gap.start, file.at)))
-        self._gaps = [gap for gap in self._gaps if gap.uri in self._owners and gap.uri not in {told.uri for told in out}]
-        return out
+        with self._lock:
+            out = [gap for gap in self._gaps if gap.uri not in self._owners]
+            # What a stream lost that goes on is told in its place: once all of it before the gap is committed.
+            for gap in [gap for gap in self._gaps if gap.uri in self._owners]:
+                file = self._owners[gap.uri]
+                if file.finished and gap.uri not in self._given:
+                    out.append(msgspec.structs.replace(gap, start=max(gap.start, file.at)))
+            self._gaps = [gap for gap in self._gaps if gap.uri in self._owners and gap.uri not in {told.uri for told in out}]
+            return out
 
     def gauges(self) -> Mapping[str, float]:
         """How much waits, and how many files there are, are open and cannot be read."""
         label = self._pattern.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        active = [file for file in self._watched.active.values() if not file.copy_of]
+        with self._lock:
+            active = [file for file in self._watched.active.values() if not file.copy_of]
         return {
             f'lag_bytes{{input="{label}"}}': sum(file.unread for file in active),
             f'files{{input="{label}"}}': len(self._watched.files),
@@ -171,6 +193,9 @@ class FollowedFiles:
 
     def close(self) -> None:
         """Let go of all files and pieces."""
+        self._closed.set()
+        if self._watch is not None and self._watch.is_alive():
+            self._watch.join()
         self.acknowledge()
         for file in list(self._watched.files.values()):
             self._watched.forget(file)
@@ -327,7 +352,7 @@ class FollowedFiles:
         for file in self._ready(now):
             directories.setdefault(os.path.dirname(file.path), []).append(file)  # noqa: PTH120 - speed
         out: list[Stretch] = []
-        for files, share in _shares(list(directories.values()), room, self._turn):
+        for files, share in shares(list(directories.values()), room, self._turn):
             left = share
             for file in files:
                 if left <= 0:
@@ -363,23 +388,6 @@ class FollowedFiles:
         if file.finished:
             self._watched.rest(file)
         return Stretch(file.uri, None, piece.start, piece.end, self._cluster, None, piece.path)
-
-
-def _shares(directories: list[list[GrowingFile]], room: int, turn: int) -> list[tuple[list[GrowingFile], int]]:
-    """The room, shared among directories; what one does not need is the others', who take turns at it."""
-    if not directories:
-        return []
-    first = turn % len(directories)
-    order = directories[first:] + directories[:first]
-    fair = max(room // len(order), min(FAIR, room))
-    needs = [sum(file.unread for file in files) for files in order]
-    left = room - sum(min(need, fair) for need in needs)
-    shares = []
-    for files, need in zip(order, needs, strict=True):
-        more = min(max(0, need - fair), max(0, left))
-        left -= more
-        shares.append((files, min(need, fair) + more))
-    return shares
 
 
 def _uri(path: str) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GRACE: Final = 5.0  # seconds in which a file that has no name any longer may still be written to
+FAIR: Final = 1 << 20  # bytes that each directory may give whatever others have
 RETRY: Final = 10.0  # seconds until what could not be read is tried again
 OPEN_FILES: Final = 512
 Identity = tuple[int, int]  # device and inode
@@ -156,6 +157,23 @@ class WatchedFiles:
 def age(file: GrowingFile) -> tuple[int, str]:
     """Sorts the oldest first."""
     return file.modified, file.path
+
+
+def shares(directories: list[list[GrowingFile]], room: int, turn: int) -> list[tuple[list[GrowingFile], int]]:
+    """The room, shared among directories; what one does not need is the others', who take turns at it."""
+    if not directories:
+        return []
+    first = turn % len(directories)
+    order = directories[first:] + directories[:first]
+    fair = max(room // len(order), min(FAIR, room))
+    needs = [sum(file.unread for file in files) for files in order]
+    left = room - sum(min(need, fair) for need in needs)
+    shares = []
+    for files, need in zip(order, needs, strict=True):
+        more = min(max(0, need - fair), max(0, left))
+        left -= more
+        shares.append((files, min(need, fair) + more))
+    return shares
 
 
 def base_of(pattern: str) -> str:

@@ -560,3 +560,17 @@ def test_pieces_are_let_go_once_they_are_committed(tmp_path: Path):
     assert stretches[0].path in held_pieces._held
     followed.commit(stretches)
     assert stretches[0].path not in held_pieces._held
+
+
+def test_while_a_cycle_works_somebody_looks_and_holds_open_what_is_new(tmp_path: Path):
+    followed = Following(tmp_path, on_watch=True)
+    followed.fetch()
+    write(tmp_path / "audit.log", line(1))
+    for _ in range(200):  # real time passes here: the look is another thread's
+        if followed.source.gauges()[f'files_open{{input="{tmp_path}"}}']:
+            break
+        time.sleep(0.05)
+    (tmp_path / "audit.log").unlink()
+    assert followed.cycle() == [line(1)]
+    followed.source.close()
+    assert not followed.source._watch.is_alive()  # type: ignore[union-attr]
