@@ -207,6 +207,20 @@ def failure(message: str, **details: object) -> dict:
     return {"metadata": {}, "status": "Failure", "message": message, "reason": "Invalid", "details": details, "code": 422}
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/k8s/clusters/c-1/api/v1/namespaces/a/secrets/b", "/clusters/x/api/v1/secrets", "/v1/secrets/a:b", "/k8s/clusters/local/v1/secrets"],
+)
+def test_a_gateways_prefix_hides_no_secret(path):
+    assert body({"requestURI": path}, {"data": {"a": B64}}) == {"data": {"a": masked(B64)}}
+
+
+def test_of_a_reference_to_a_secret_only_what_kubernetes_writes_stays():
+    known = {"resource": "secrets", "namespace": "shop", "name": "db", "resourceVersion": "7"}
+    event = redacted(SECRETS | {"objectRef": known | {"uid": SECRET, "x": SECRET}})
+    assert json.loads(bytes(event.objectRef)) == known | {"uid": masked(SECRET), "x": masked(SECRET)}
+
+
 def test_the_message_of_a_failed_request_for_a_secret_keeps_reason_code_and_length():
     message = f'Secret "db" is invalid: patch: Invalid value: "{{\\"data\\":{{\\"p\\":\\"{B64}\\"}}}}"'
     status = failure(

@@ -67,6 +67,14 @@ def test_an_ordinary_uri_is_kept(unchanged):
         (f"{PODS}/cart/exec?command=sh&command=-c&command=export+A%3D1", f"{PODS}/cart/exec?command=sh&command=REDACTED&command=REDACTED"),
         (f"{PODS}/cart/exec?command=curl+-u+a%3Ab+x", f"{PODS}/cart/exec?command=REDACTED"),
         ("/oauth/token?hunter2", "/oauth/token?REDACTED"),
+        (
+            "/apis/build.openshift.io/v1/namespaces/a/buildconfigs/b/webhooks/s3cret-hunter-two/github",
+            "/apis/build.openshift.io/v1/namespaces/a/buildconfigs/b/webhooks/REDACTED/github",
+        ),
+        ("/api/v1/proxy/namespaces/a/services/b/hunter2-4f1c", "/api/v1/proxy/namespaces/a/services/b/REDACTED"),
+        ("/api/v1/watch/namespaces/a/secrets/b?note=hunter", "/api/v1/watch/namespaces/a/secrets/b?note=REDACTED"),
+        (f"{PODS}?hunter2-4f1c-9d58", f"{PODS}?REDACTED"),
+        (f"{PODS}?note=hunter2-4f1c-9d58", f"{PODS}?note=REDACTED"),
     ],
 )
 def test_credentials_leave_the_uri(before, after):

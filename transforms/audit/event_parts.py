@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
-from transforms.audit.credentials import mask, sensitive_key
+from transforms.audit.credentials import MASKED, mask, sensitive_key
 from transforms.audit.embedded import UNREADABLE, Search, dump, load
 from transforms.audit.event import Event, reduced
-from transforms.audit.evidence import DNS_SUBDOMAIN, About
+from transforms.audit.evidence import DIGITS, DNS_SUBDOMAIN, UID, About
 from transforms.audit.skeleton import OAUTH
 from transforms.audit.status_message import redact_message, redact_opaque
 
@@ -40,6 +41,20 @@ _KEPT_ANNOTATIONS: Final = (
 )
 
 
+# What the server writes of an object; of a sensitive one nothing else stays.
+_PLURAL: Final = re.compile(r"[a-z0-9.\-]{1,63}")
+_REFERENCE: Final = {
+    "resource": _PLURAL,
+    "subresource": re.compile(r"[a-z0-9.\-/]{1,63}"),
+    "namespace": DNS_SUBDOMAIN,
+    "uid": UID,
+    "apiGroup": DNS_SUBDOMAIN,
+    "apiVersion": re.compile(r"[a-z0-9.\-]{1,63}"),
+    "resourceVersion": DIGITS,
+}
+_FIELD: Final = re.compile(r"(?:/(?:[A-Za-z_.\-]{1,60}|\d{1,4}))+")
+
+
 def record(event: Event, cuts: dict[str, list[int]], path: str) -> None:
     """Put what a search cut on the event's account."""
     for kind, (count, size) in cuts.items():
@@ -67,7 +82,8 @@ def redact_reference(ref: dict[str, Any], about: About, search: Search) -> dict[
         elif field == "name":
             out[field] = value
         elif isinstance(value, str):
-            out[field] = search.text(value)
+            form = _REFERENCE.get(field)
+            out[field] = value if not value or (form is not None and form.fullmatch(value)) else search.masked("name", value)
         else:
             search.count("name", len(dump(value)))
     return out
@@ -164,5 +180,5 @@ def mask_unknown(event: Event) -> None:
         stand_in = raw if raw in (b"null", b"true", b"false") or raw.startswith(b'"<redacted: ') else dump(mask("x" * len(raw)))
         if stand_in != raw:
             reduced(event, "unknown", "/unknown", 1, len(raw))
-        kept[pointer] = stand_in
+        kept[pointer if _FIELD.fullmatch(pointer) or MASKED.search(pointer) else "/" + mask(pointer)] = stand_in
     event.unknown = kept  # type: ignore[assignment]

@@ -27,6 +27,8 @@ _API: Final = frozenset(
 )
 _SETTING: Final = re.compile(r"[A-Za-z0-9_.,:/\-+]{0,100}")
 _PLAIN: Final = re.compile(r"true|false|\d{1,6}(?:ms|s|m|h)?", re.IGNORECASE)
+_OPAQUE: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_.\-]{12,}")
+_WORDS: Final = re.compile(r"[A-Za-z_.,:/\-]{0,40}|[A-Za-z0-9_.,:/\-]{0,11}")
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,39}")
 _SELECTOR: Final = re.compile(r"(!?[A-Za-z0-9_./\-]+)(?:(\s*(?:==?|!=|[<>])\s*)([^,()=!<>\s]*)|(\s+(?:not\s*)?in\s*)\(([^()]*)\)|\s*)")
 # Field labels that Kubernetes knows; what follows any other is a client's invention.
@@ -42,7 +44,8 @@ _DIGEST: Final = re.compile(r"[0-9A-F]{64,128}")
 _PROGRAM: Final = re.compile(r"[A-Za-z0-9_./+\-]{1,100}")
 _WORD: Final = re.compile(r"[A-Za-z_.\-]{1,40}|v\d+(?:(?:alpha|beta)\d+)?|[A-Za-z0-9_.:\-]{1,10}")
 _BEFORE: Final = re.compile(
-    r"secret|token|passw|login|auth|cred|session|reset|verify|invite|confirm|apikey|key|bearer|sign|cubbyhole|kv|bot", re.IGNORECASE
+    r"secret|token|passw|login|auth|cred|session|reset|verify|invite|confirm|apikey|key|bearer|sign|cubbyhole|kv|bot|webhook|import",
+    re.IGNORECASE,
 )
 _ROUTES: Final = re.compile(
     r"tokens?|secrets?|authorize|oauth2?|login|logout|callback|keys|sessions?|certs|verify|renew|lookup(?:-self)?|data|info|self"
@@ -63,9 +66,9 @@ _USUAL: Final = re.compile(
 
 def redact_uri(uri: str, address: Address, search: Search, exec_args: str) -> str:
     """The URI without credentials; unchanged parts keep their spelling. Cuts are counted on `search`."""
-    if address.shape is None and address.known and "proxy" not in uri and _USUAL.fullmatch(uri):
-        return uri
     path, mark, query = uri.partition("?")
+    if address.shape is None and address.known and "proxy" not in uri and path.count("/") <= address.fixed and _USUAL.fullmatch(uri):
+        return uri
     path = _path(path, address, search)
     if mark:
         query = _query(query, address, search, exec_args)
@@ -125,7 +128,7 @@ def _proxied(parts: list[str], start: int, search: Search) -> str:
         plain = unquote(part)
         if part != GONE and (not _WORD.fullmatch(plain) or (before and _BEFORE.search(before) and not _ROUTES.fullmatch(plain))):
             parts[at] = _gone(search, "path", part)
-        before = plain if plain != GONE else before
+        before = "" if parts[at] == GONE else plain  # as a second redaction sees it
     return "/".join(parts)
 
 
@@ -139,12 +142,12 @@ def _query(query: str, address: Address, search: Search, exec_args: str) -> str:
         if plain_name == "command" and address.subresource != "proxy" and address.known:
             out.append(f"{name}={_argument(value, plain, command, search, exec_args)}")
             continue
-        if not _NAME.fullmatch(plain_name):
+        if not _NAME.fullmatch(plain_name) or (plain_name not in _API and _OPAQUE.search(plain_name)):
             name = _gone(search, "query", name) if name and not (name == GONE or GONE in name) else name
         if not equals:
             out.append(
                 name
-                if not name or not proxied or _PLAIN.fullmatch(plain_name) or plain_name in _API or plain_name == GONE
+                if not name or not (proxied or address.shape) or _PLAIN.fullmatch(plain_name) or plain_name in _API or plain_name == GONE
                 else _gone(search, "query", name)
             )
             continue
@@ -167,7 +170,8 @@ def _value(name: str, value: str, plain: str, address: Address, search: Search, 
         return value
     if not proxied and name in _API and _SETTING.fullmatch(plain) and _searched(plain, search) == plain:
         return value
-    if proxied or sensitive_key(name) or not _SETTING.fullmatch(plain) or len(plain) > 40 or _searched(plain, search) != plain:
+    # A parameter that the API does not have: nobody knows what it is for.
+    if proxied or address.shape or sensitive_key(name) or not _WORDS.fullmatch(plain) or _searched(plain, search) != plain:
         return _gone(search, "query", value)
     return value
 

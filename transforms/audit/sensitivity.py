@@ -58,8 +58,10 @@ def address_of(uri: str) -> Address:
     elif parts[0] == "apis" and len(parts) > 3:
         group, at = parts[1], 3
     else:
-        shape = _shape_of_words(path) if parts[0] in ("api", "apis", "") and len(parts) > 2 else None
+        # Behind a gateway the API has a prefix (`/k8s/clusters/c-1/api/v1/…`); whatever else serves secrets is no better known.
+        shape = _shape_of_words(path) if len(parts) > 1 else None
         return Address(shape, "", "", "", "", "", 0, False)
+    proxied = parts[at] == "proxy"
     if parts[at] in ("watch", "proxy") and len(parts) > at + 1:
         at += 1
     namespace = ""
@@ -71,6 +73,8 @@ def address_of(uri: str) -> Address:
     shape = _shape(rest[0], rest[2])
     if shape is None and _ODD.search(path):
         shape = _shape_of_words(path)
+    if proxied:  # of old: what follows the name is another server's
+        return Address(shape, group, rest[0], "proxy", namespace, rest[1], at + 2, True)
     return Address(shape, group, rest[0], rest[2], namespace, rest[1], at + 3, True)
 
 
