@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
-from pipelines.gauges import Gauges, Reporter
+from pipelines.gauges import EVERY, Gauges, Reporter
 from pipelines.ledger import read_ranges
 from pipelines.plan import Held
 from transforms.audit.account import Account
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transforms.connectors.sources import Gap, Source, Stretch
 
 ROOM: Final = 64 << 20  # bytes of content in a cycle: it is in memory several times over
+LONGEST: Final = 2.0  # seconds that sources are asked to wait at once: so soon it is seen that somebody asked to stop
 LEAST: Final = 0.1  # seconds that sources have to give what is there, however long the cycle before took
 PAUSE: Final = 0.1  # seconds before sources that give nothing at once are asked again
 BOUND: Final = 25.0  # seconds that the last cycle may take once somebody asked to stop
@@ -72,9 +73,9 @@ class Stop:
         """Whether to stop."""
         return self._asked.is_set()
 
-    def wait(self, seconds: float) -> None:
-        """Do nothing for so long, unless asked to stop."""
-        self._asked.wait(seconds)
+    def wait(self, seconds: float) -> bool:
+        """Do nothing for so long, unless asked to stop; gives whether that is so."""
+        return self._asked.wait(seconds)
 
 
 class Total(msgspec.Struct):
@@ -86,7 +87,11 @@ class Total(msgspec.Struct):
 
 
 class Follower:
-    """The loop. `seconds` is how long content is gathered before it is reduced; without `forever` it ends with what was there."""
+    """The loop. `seconds` is how long content is gathered before it is reduced; without `forever` it ends with what was there.
+
+    `stopped` says whether to end after the cycle at work; `pause` does nothing for some seconds, less if asked to stop: then it
+    gives true.
+    """
 
     def __init__(
         self,
@@ -99,7 +104,7 @@ class Follower:
         forever: bool,
         seconds: float,
         stopped: Callable[[], bool] = lambda: False,
-        pause: Callable[[float], None] = lambda _: None,
+        pause: Callable[[float], bool],
         room: int = ROOM,
     ) -> None:
         self._sources = sources
@@ -154,6 +159,15 @@ class Follower:
             self._tell()
             if last:
                 break
+            self._wait(gathered)
+
+    def _wait(self, since: float) -> None:
+        """Let content gather, where there is nothing more right now; the last of the time is the sources' to wait."""
+        while all(source.at_end for source in self._sources):
+            left = since + self._seconds - LONGEST - self._clock.moment()
+            if left <= 0 or self._pause(min(left, EVERY)):
+                break
+            self._tell()
 
     def _fetch(self, since: float) -> tuple[list[Stretch], list[Gap]]:
         """What is new of every source, which share room and time."""
@@ -162,7 +176,7 @@ class Follower:
         room = self._room
         for at, source in enumerate(self._sources):
             left = len(self._sources) - at
-            seconds = max(LEAST, since + self._seconds - self._clock.moment())
+            seconds = min(LONGEST, max(LEAST, since + self._seconds - self._clock.moment()))
             found = source.fetch(max(1, room // left), seconds / left)
             room -= sum(map(_weight, found))
             stretches += found

@@ -34,8 +34,9 @@ class FakeClock(Clock):
     def now(self) -> int:
         return self.shows
 
-    def pass_by(self, seconds: float) -> None:
+    def pass_by(self, seconds: float) -> bool:
         self.shows += int(seconds * 1e6)
+        return False
 
 
 class Journal:
@@ -119,6 +120,7 @@ class Followed:
         horizon: int = 3600,
         names: Sequence[str | None] = (None,),
         more: Sequence[Any] = (),
+        seconds: float = 1,
         **changes: Any,
     ) -> None:
         self.output = Output(path)
@@ -149,7 +151,7 @@ class Followed:
             clock,
             self.gauges,
             forever=forever,
-            seconds=1,
+            seconds=seconds,
             stopped=self._stopped,
             pause=clock.pass_by,
         )

@@ -508,6 +508,24 @@ def test_inputs_of_several_kinds_are_followed_together_and_share_room_and_time(t
     assert account(tmp_path / "out").events == 4
 
 
+def test_content_gathers_for_as_long_as_asked_while_there_is_no_more_of_it_and_sources_never_wait_long(tmp_path: Path):
+    journal, clock = Journal(), FakeClock()
+    journal.publish(*request("a"))
+    with following(tmp_path / "out", journal, clock, seconds=60, most=1) as followed:
+        asked: list[tuple[float, float]] = []
+        fetch = followed.source.fetch
+
+        def noted(room: int, seconds: float) -> Any:
+            asked.append((round(clock.moment() - began, 3), seconds))
+            return fetch(room, seconds)
+
+        followed.source.fetch = noted
+        began = clock.moment()
+        followed.go(4)
+    # The first message, at once the second, for there was more; then a minute for each look, of which the source may take two seconds.
+    assert asked == [(0.0, 2.0), (0.0, 2.0), (58.0, 2.0), (116.0, 2.0)]
+
+
 def test_a_log_that_begins_anew_under_its_name_while_something_of_it_waits_is_told_apart(tmp_path: Path):
     journal, clock = Journal(), FakeClock()
     old, new = tmp_path / "old.log", tmp_path / "new.log"
