@@ -140,7 +140,7 @@ def test_killed_at_any_moment_nothing_of_a_rotated_log_is_lost_or_twice(tmp_path
     sys.stderr.write(f"KILLS={KILLS} KILLS_SEED={SEED}\n")
     logs, output = tmp_path / "logs", tmp_path / "reduced"
     logs.mkdir()
-    lines = sample_lines(200 * (KILLS + 1)) if KILLS < 20 else sample_lines(4300)
+    lines = sample_lines(min(200 * (KILLS + 1), 2500))
     cuts = sorted(chance.sample(range(1, len(lines.splitlines())), KILLS))
     each = lines.splitlines(keepends=True)
     for start, end in zip([0, *cuts], [*cuts, len(each)], strict=True):
