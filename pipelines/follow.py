@@ -186,7 +186,8 @@ class Follower:
     def _is_new(self, gap: Gap) -> bool:
         """Whether the ledger does not hold it. A source that finds its stream gone says so each time, as it has no position behind it."""
         lost = (gap.uri, gap.partition), gap.start
-        known = gap.partition is not None and lost in self._lost
+        # A file may lose something at the same place again, but not what nobody could measure: then it is another stream.
+        known = (gap.partition is not None or gap.end is None) and lost in self._lost
         self._lost.add(lost)
         return not known
 

@@ -362,16 +362,17 @@ def test_a_gap_is_one_event_that_cannot_be_read_and_the_stream_goes_on_behind_it
     assert [(each.account.start, each.account.end) for each in read_ledger(str(tmp_path / "out"))[0].ranges] == [(0, 5), (5, 7)]
 
 
-def test_a_partition_that_is_gone_is_one_gap_however_often_its_source_says_so(tmp_path: Path):
+@pytest.mark.parametrize(("uri", "partition"), [("kafka://test/gone", 2), ("/var/log/audit.log", None)])
+def test_a_stream_that_is_gone_is_one_gap_however_often_its_source_says_so(uri: str, partition: int | None, tmp_path: Path):
     journal, clock = Journal(), FakeClock()
-    gone = Gap("kafka://test/gone", 2, 7, None, "the topic was deleted, and made anew")
+    gone = Gap(uri, partition, 7, None, "deleted, and made anew")
     for _ in range(2):
         with following(tmp_path / "out", journal, clock) as follower:
             for _ in range(2):
                 follower.source.lost = [gone]
                 follower.go(1)
     letters = records(tmp_path / "out", "dead_letters")
-    assert [(each["code"], each["source"]["partition"], each["source"]["offset"]) for each in letters] == [("SOURCE_GAP", 2, 7)]
+    assert [(each["code"], each["source"]["partition"], each["source"]["offset"]) for each in letters] == [("SOURCE_GAP", partition, 7)]
 
 
 def test_a_message_that_is_delivered_again_counts_once(tmp_path: Path):
