@@ -79,7 +79,7 @@ def expand(inputs: Sequence[Input], output: str | None, *, allow_empty: bool) ->
 def _matches(pattern: str, output: str | None) -> tuple[list[str], str | None]:
     kind = storage.scheme(pattern)
     if kind in BROKERS:
-        return [], f"--input {pattern}: {kind} is not an input yet"
+        return [], f"--input {pattern}: only pipelines.reduce reads from {kind}"
     try:
         if kind is not None:
             return _remote_matches(pattern), None

@@ -72,7 +72,8 @@ def test_stopped_before_anything_that_a_cycle_does_to_the_disk_the_next_session_
         return True
 
     whole: dict[str, Any] | None = None
-    for last in [None, *range(1, 120)]:
+    every = 1 if names == (None,) else 6  # what there is twice is looked at here and there
+    for last in [None, *range(1, 160, every)]:
         path, journal, clock = tmp_path / str(last), Journal(), FakeClock()
         journal.publish(*first)
         assert session(path, journal, clock)

@@ -64,7 +64,7 @@ def test_all_that_is_wrong_with_the_inputs_is_said_at_once(logs: Path):
     files, problems = expand(wanted, None, allow_empty=False)
     assert files == [(str(logs / "pipe"), None)]
     for problem, part in zip(
-        problems, ["no such file", "no files there", "not a regular file", "kafka is not an input yet", "nosuch"], strict=True
+        problems, ["no such file", "no files there", "not a regular file", "only pipelines.reduce reads from kafka", "nosuch"], strict=True
     ):
         assert part in problem
 
