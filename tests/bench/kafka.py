@@ -140,13 +140,13 @@ def live_events(work: Path) -> Iterator[bytes]:
 class Following:
     """A job that follows a topic, and what is known of it from outside. As a context: stopped in the end."""
 
-    def __init__(self, broker: Broker, topic: str, work: Path, *, pin: bool = True) -> None:
+    def __init__(self, broker: Broker, topic: str, work: Path, *more: str, pin: bool = True) -> None:
         broker.create(topic, PARTITIONS)
         self.output = work / topic
         self._broker = broker
         self._topic = topic
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the job
-        self._job = start(self._errors, *_reduce(broker, topic, self.output), "--follow", errors=self._errors, pin=pin)
+        self._job = start(self._errors, *_reduce(broker, topic, self.output), "--follow", *more, errors=self._errors, pin=pin)
         self._group = Consumer({"bootstrap.servers": broker.servers, "group.id": topic, "log_level": 0})
 
     def __enter__(self) -> Self:
@@ -189,7 +189,8 @@ def soaked(broker: Broker, minutes: float, work: Path) -> dict[str, Any]:
     """Feed a job as fast as it reads, and look at its memory every few seconds."""
     samples: list[tuple[float, int, int]] = []
     over = threading.Event()
-    with Following(broker, "soak", work) as job:
+    # What is remembered grows to the end of the horizon, by 8 bytes an event: after a minute it grows no longer.
+    with Following(broker, "soak", work, "--dedupe_horizon=1m") as job:
         feeder = threading.Thread(target=_feed, args=(broker, job, work, over))
         feeder.start()
         try:
