@@ -71,6 +71,11 @@ class Horizons(msgspec.Struct, frozen=True):
     dedupe: int
     wait: int
 
+    @property
+    def memory(self) -> int:
+        """How long what was settled is remembered: by it a final event finds the stages that wait for it, so no shorter than these do."""
+        return max(self.dedupe, self.wait)
+
 
 class Consumer:
     """An output that is followed into: where its ledger ends, and what its runs carry on."""
@@ -178,7 +183,7 @@ class Cycles:
         window = consumer.settings.window
         sizes = [(start, sum(map(len, pieces))) for start, pieces in before.rows.items()]
         bound = max(closing(watermark, window, before.closed), oldest(sizes, window, OPEN_LIMIT))
-        alive = [file for file in before.settled if file.newest >= now - self._horizons.dedupe]
+        alive = [file for file in before.settled if file.newest >= now - self._horizons.memory]
         return Cycle(
             now=now,
             closed=before.closed,
@@ -292,7 +297,7 @@ class Cycles:
         if any(packed):
             files.append(_write_rows(task, packed, cycle.now, cycle.now, 0))
         for turn in range(1, 10):
-            merged = merged_tier(files, self._horizons.dedupe // TIER_SPAN)
+            merged = merged_tier(files, self._horizons.memory // TIER_SPAN)
             if not merged:
                 break
             known = {file.path for file in before}

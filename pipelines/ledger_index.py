@@ -7,6 +7,7 @@ many runs, the last of them with this head. Otherwise the ledger is read.
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -74,7 +75,8 @@ def read_index(output: str, key: bytes) -> tuple[Index, Run] | None:
             return None
         index = msgspec.msgpack.decode(body, type=Index)
         run = read_run(storage.join(output, index.ledger))
+        with os.scandir(storage.join(output, "ledger")) as entries:
+            there = sum(entry.name.endswith(".avro") for entry in entries)
     except (OSError, msgspec.MsgspecError, LedgerError):
         return None
-    there = sum(path.endswith(".avro") for path, _ in storage.files_below(storage.join(output, "ledger")))
     return (index, run) if (run.head, run.key_id, there) == (index.head, key_id(key), index.runs) and index.key_id == run.key_id else None

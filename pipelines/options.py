@@ -92,7 +92,7 @@ def add_following_flags(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=3600,
         metavar="DURATION",
-        help="how long copies of an event, and messages that come again, are recognised. Default: 1h",
+        help="how long copies of an event, and messages that come again, are recognised; at least --completion_wait. Default: 1h",
     )
     group.add_argument(
         "--completion_wait",

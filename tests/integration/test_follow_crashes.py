@@ -60,7 +60,7 @@ def test_stopped_before_anything_that_a_cycle_does_to_the_disk_the_next_session_
 
     def session(path: Path, journal: Journal, clock: FakeClock, last: int | None = None, *, forever: bool = True) -> bool:
         disk.stop_before(None)
-        followed = Followed(str(path), ScriptedSource(journal, follow=forever), clock, forever=forever, horizon=1, names=names)
+        followed = Followed(str(path), ScriptedSource(journal, follow=forever), clock, forever=forever, horizon=1, wait=3, names=names)
         try:
             disk.stop_before(last)
             followed.go(1)

@@ -116,6 +116,17 @@ def test_an_early_stage_waits_for_its_final_event_over_cycles_and_crashes(tmp_pa
     assert (account(tmp_path / "out").events, account(tmp_path / "out").merged) == (4, 2)
 
 
+def test_an_early_stage_meets_its_final_event_although_copies_are_recognised_for_less_long(tmp_path: Path):
+    journal, clock = Journal(), FakeClock()
+    received, complete = request("a")
+    with following(tmp_path / "out", journal, clock, horizon=1, wait=600) as followed:
+        for each in (received, complete):
+            journal.publish(each)
+            followed.go(1)
+            clock.pass_by(599)
+    assert [found[:2] for found in events(tmp_path / "out")] == [("a", list(BOTH))]
+
+
 def test_an_early_stage_that_waited_long_enough_is_given_up_and_its_final_event_is_late(tmp_path: Path):
     journal, clock = Journal(), FakeClock()
     received, complete = request("a", READ)
@@ -164,7 +175,7 @@ def test_an_early_stage_after_its_final_event_waits_in_vain_and_says_so(tmp_path
 def test_copies_are_recognised_within_the_horizon(tmp_path: Path):
     journal, clock = Journal(), FakeClock()
     journal.publish(*request("a"))
-    with following(tmp_path / "out", journal, clock, horizon=60) as followed:
+    with following(tmp_path / "out", journal, clock, horizon=60, wait=60) as followed:
         followed.go(1)
         clock.pass_by(60)
         journal.publish(*request("a"))
