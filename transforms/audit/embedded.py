@@ -18,10 +18,11 @@ from urllib.parse import unquote
 
 import msgspec
 
-from transforms.audit import skeleton
+from transforms.audit import secret_text, skeleton
 from transforms.audit.catalogue import Catalogue, FieldRules, mask_tree
 from transforms.audit.credentials import MASKED, benign_value, counts_as_number, mask, scrub_text, sensitive_key
 from transforms.audit.fresh_stack import on_fresh_stack
+from transforms.audit.typed_fields import mask_typed
 
 MAX_DEPTH: Final = 120  # of objects and arrays within one document
 MAX_WRAPPINGS: Final = 6  # of documents within strings
@@ -79,10 +80,7 @@ _BASE64_WORD: Final = re.compile(r"[A-Za-z0-9+/_\-]{24,}={0,2}")
 _HEX: Final = re.compile(r"(?:0x)?(?:[0-9A-Fa-f]{2}){8,}")
 _ESCAPE: Final = re.compile(r"(?<!\\)\\+(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2}))")
 _PERCENT: Final = re.compile(r"%[0-9A-Fa-f]{2}")
-_KIND_SECRET: Final = re.compile(r"kind\\*[\"']?\s*[:=]\s*\\*[\"']?Secret(?:List)?\b", re.IGNORECASE)
-_SECRET_DATA: Final = re.compile(r"\bdata\\*[\"']?\s*[:=]|string_?data", re.IGNORECASE)
-_DOCUMENTS: Final = re.compile(r"(^---[^\n]*\n?)", re.MULTILINE)
-_HAS_SECRET: Final = re.compile(r"kind.{0,8}secret|string_?data", re.IGNORECASE)
+_HEX_WORD: Final = re.compile(r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{2}){16,}(?![0-9A-Za-z])")
 _REQUEST: Final = re.compile(r"-----BEGIN CERTIFICATE REQUEST-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE REQUEST-----")
 _PRINTS: Final = re.compile(r"[^\x00-\x08\x0e-\x1f\x7f]*")
 
@@ -181,6 +179,8 @@ class Search:
             if own is not None:
                 mask_tree(node, own, self)
                 rules = rules or own
+        if rules is not SPARED:
+            mask_typed(node, self)
         if isinstance(node.get("columnDefinitions"), list) and isinstance(node.get("rows"), list):
             self._columns(node["columnDefinitions"], node["rows"])
         named = node.get("name", node.get("key", node.get("Name", node.get("Key"))))
@@ -192,7 +192,7 @@ class Search:
             if rules is SPARED or below == "keep":
                 node[field] = self.node(value, depth, wrapped, "", SPARED)
                 continue
-            key = named if named and field in ("value", "Value") else field
+            key = named if named and field in ("value", "Value", "default") else field
             node[field] = self.node(value, depth, wrapped, key, below if isinstance(below, FieldRules) else None)
             if len(field) > 40 and scrub_text(field) != field:
                 node[self.masked("credential", field)] = node.pop(field)
@@ -267,8 +267,11 @@ class Search:
                 pass
             else:
                 return self._rewrap(tree, text, wrapped)
-        if _HAS_SECRET.search(text):
-            text = self._documents(text)
+        if parts := secret_text.documents(text):
+            text = "".join(
+                part if MASKED.fullmatch(part.strip()) or not secret_text.is_secret(part) else self.masked("embedded", part)
+                for part in parts
+            )
         if self._wraps(text, wrapped):
             return self.masked("embedded", text)
         scrubbed = scrub_text(self._words(text, wrapped))
@@ -276,14 +279,6 @@ class Search:
             return text
         self.count("credential", max(0, len(text.encode("utf-8", "surrogatepass")) - len(scrubbed.encode("utf-8", "surrogatepass"))))
         return scrubbed
-
-    def _documents(self, text: str) -> str:
-        """Mask the YAML documents that are Secrets."""
-        parts = _DOCUMENTS.split(text)
-        for at, part in enumerate(parts):
-            if (_KIND_SECRET.search(part) and _SECRET_DATA.search(part)) or re.search(r"string_?data\\*[\"']?\s*[:=]", part, re.IGNORECASE):
-                parts[at] = part if MASKED.fullmatch(part.strip()) else self.masked("embedded", part)
-        return "".join(parts)
 
     def _wraps(self, text: str, wrapped: int) -> bool:
         """Whether the string as a whole is an encoding of something that holds a Secret or a credential."""
@@ -302,12 +297,20 @@ class Search:
         return False
 
     def _words(self, text: str, wrapped: int) -> str:
-        """Mask the base64 words within a longer text that wrap a Secret or a credential."""
-        if len(text) < 24 or text.islower():
+        """Mask the base64 and hex words within a longer text that wrap a Secret or a credential."""
+        if len(text) < 24:
+            return text
+        if len(text) >= 32:
+            text = _HEX_WORD.sub(lambda found: self.masked("embedded", found[0]) if self._taints_hex(found[0], wrapped) else found[0], text)
+        if text.islower():
             return text
         return _BASE64_WORD.sub(
             lambda found: self.masked("embedded", found[0]) if self._taints_base64(found[0], wrapped) else found[0], text
         )
+
+    def _taints_hex(self, text: str, wrapped: int) -> bool:
+        content = bytes.fromhex(text)
+        return content.isascii() and self.taints(content, wrapped)
 
     def _taints_base64(self, text: str, wrapped: int) -> bool:
         # Encoded text of some length always has capitals; names, digests and UUIDs have none.
@@ -383,7 +386,7 @@ def _basic_login(text: str) -> bool:
 
 
 def _scrubs(text: str) -> bool:
-    return scrub_text(text) != text or (_KIND_SECRET.search(text) is not None and _SECRET_DATA.search(text) is not None)
+    return scrub_text(text) != text or secret_text.is_secret(text)
 
 
 def _has_duplicates(text: str, dumped: bytes) -> bool:

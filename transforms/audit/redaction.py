@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from transforms.audit import skeleton
 from transforms.audit.bulk import holds_bulk, strip_bulk
-from transforms.audit.catalogue import SHIPPED, Catalogue, apply_at, load_catalogue, mask_tree
+from transforms.audit.catalogue import SHIPPED, Catalogue, FieldRules, apply_at, load_catalogue, mask_tree
 from transforms.audit.embedded import UNREADABLE, Search, dump, is_patch_operation, load
 from transforms.audit.event import ABSENT, Event, flag, reduced
 from transforms.audit.event_parts import (
@@ -297,7 +297,11 @@ class Redactor:
                 if isinstance(operation, dict) and is_patch_operation(operation) and "value" in operation:
                     path = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
                     operation["value"] = apply_at(path, operation["value"], rules, search)
-        elif rules is not None and isinstance(tree, dict) and tree.get("kind") not in ("Status", "Table"):
+        elif rules is not None and isinstance(tree, dict) and isinstance(tree.get("rows"), list):
+            rules = FieldRules({"rows": FieldRules({"object": rules})})
+            mask_tree(tree, rules, search)
+            return search.node(tree, rules=rules)
+        elif rules is not None and isinstance(tree, dict) and tree.get("kind") != "Status":
             items = tree.get("items")
             if not isinstance(items, list):
                 mask_tree(tree, rules, search)

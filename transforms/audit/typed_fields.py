@@ -1,0 +1,77 @@
+"""Mask the values that an object's own form gives away as secret, whatever its kind: no name of theirs says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from transforms.audit import skeleton
+from transforms.audit.credentials import benign_value, sensitive_key
+
+if TYPE_CHECKING:
+    from transforms.audit.embedded import Search
+
+# The private parts of a JSON Web Key (RFC 7518).
+_JWK: Final = ("k", "d", "p", "q", "dp", "dq", "qi")
+# Under a credential's name: its value given in place, beside references to where it is kept; a schema's default for it.
+_LITERALS: Final = (
+    "value",
+    "literal",
+    "inline",
+    "inlineString",
+    "plain",
+    "plaintext",
+    "stringValue",
+    "content",
+    "exact",
+    "default",
+    "example",
+)
+# Maps whose every value is secret: Grafana's data sources, generators of Secrets.
+_MAPS: Final = frozenset({"securejsondata", "secretdata", "secretvalues", "sensitivedata", "passwords"})
+
+
+def mask_typed(node: dict[str, Any], search: Search) -> None:
+    """Mask what the object's form gives away, in place."""
+    if "kty" in node:
+        _mask(node, _JWK, search)
+    if node.get("sensitive") is True or node.get("type") == "password":
+        _mask(node, ("value",), search)
+    for field, value in node.items():
+        if type(value) is dict:
+            _below(node, field, value, search)
+        elif field == "secretGenerator" and isinstance(value, list):  # kustomize
+            for one in value:
+                if isinstance(one, dict) and isinstance(one.get("literals"), list):
+                    one["literals"] = [search.masked("secret", text) if isinstance(text, str) else text for text in one["literals"]]
+
+
+def _below(node: dict[str, Any], field: str, held: dict[str, Any], search: Search) -> None:
+    if field == "kind":  # of the object in an AdmissionRequest (admission.k8s.io)
+        shape = skeleton.shape_of({"kind": held.get("kind"), "data": {}})
+        for name in ("object", "oldObject") if shape else ():
+            if isinstance(node.get(name), dict):
+                node[name] = skeleton.reduce(node[name], shape or skeleton.SECRET, search)
+    elif field == "target" and isinstance(node.get("patch"), str) and str(held.get("kind")).lower() == "secret":  # kustomize
+        node["patch"] = search.masked("secret", node["patch"])
+    elif field.lower().replace("_", "") in _MAPS:
+        _leaves(held, search)
+    elif sensitive_key(field) or field == "secretTemplate":
+        _mask(held, _LITERALS, search)
+        for name in ("data", "stringData"):
+            if isinstance(held.get(name), dict) and "ecret" in field:
+                _leaves(held[name], search)
+
+
+def _mask(node: dict[str, Any], fields: tuple[str, ...], search: Search) -> None:
+    for field in fields:
+        value = node.get(field)
+        if isinstance(value, str) and not benign_value(value):
+            node[field] = search.masked("credential", value)
+
+
+def _leaves(node: dict[str, Any], search: Search) -> None:
+    for field, value in node.items():
+        if isinstance(value, str) and value:
+            node[field] = search.masked("secret", value)
+        elif isinstance(value, dict):
+            _leaves(value, search)
