@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipelines import follow_command, gauges, reduce, verify
+from pipelines.follow import Stop
 from pipelines.followed_inputs import client_settings
 from tests.pipelines.followed import Journal, ScriptedSource
 from tests.pipelines.job import account
@@ -91,6 +92,25 @@ def test_a_second_signal_exits_at_once(following: Any, journal: Journal, tmp_pat
     source.acknowledge = lambda: os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(Gone, match="143"):
         following("--follow", source=source)
+
+
+def test_a_last_cycle_that_takes_too_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    class Gone(BaseException):
+        pass
+
+    def leave(code: int) -> None:
+        raise Gone(code)
+
+    def asked() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+
+    monkeypatch.setattr(os, "_exit", leave)
+    with Stop(bound=0.01) as stop:
+        with pytest.raises(Gone, match="143"):
+            asked()
+        assert (stop.asked, stop.code, stop.wait(0)) == (True, 0, True)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_a_source_that_cannot_be_reached_is_refused(following: Any, journal: Journal, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
