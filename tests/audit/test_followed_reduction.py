@@ -36,11 +36,13 @@ def plainly(result: Result) -> Counter[str]:
 
 
 def odd_ids(messages: Sequence[bytes], results: Sequence[Result]) -> set[Any]:
-    """Audit IDs of collisions, of early stages that came too late or could go to one of two final events; and of none, with which
-    nothing waits."""
+    """Audit IDs of collisions, of early stages that came too late or could go to one of two final events; of a failed ResponseStarted,
+    which waits for nothing, since no server sends a final event after it; and of none, with which nothing waits."""
     flags = ("AUDIT_ID_COLLISION", "LATE_STAGE")
     found = {None} | {each["auditID"] for result in results for each in result.events if not set(flags).isdisjoint(each["flags"])}
-    finals = {(event.get("auditID"), event["stage"]) for event in map(orjson.loads, messages) if event["stage"] in FINAL_STAGES}
+    events = [orjson.loads(message) for message in messages]
+    found |= {event.get("auditID") for event in events if event["stage"] == "ResponseStarted" and event["responseStatus"]["code"] >= 400}
+    finals = {(event.get("auditID"), event["stage"]) for event in events if event["stage"] in FINAL_STAGES}
     return found | {audit_id for audit_id, count in Counter(audit_id for audit_id, _ in finals).items() if count > 1}
 
 
