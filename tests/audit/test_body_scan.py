@@ -18,7 +18,10 @@ PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 LONG_RUN = re.compile(rb"[A-Za-z0-9+/_\-=]{48}")
 SPACED_VALUE = re.compile(rb"\"value\"(?:\s|.\s)", re.DOTALL)
 
-ENDING = rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env))?[ _.\-]?\d{0,4}"
+ENDING = (
+    rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"
+    rb"hash|sha\d{1,3}|hex|json|prod|dev|primary|secondary|v\d))?[ _.\-]?\d{0,4}"
+)
 SCALAR = rb"\\*[\"'`]?\]?\s*(?:=>|:=|==?|:)\s*\\*[\"']?[^\s{\[\]},\"'\\]"
 # Secrets that do not say their kind, credentials' rarer names, clients' options.
 IN_ANY_CASE = (
@@ -29,8 +32,13 @@ IN_ANY_CASE = (
     ),
     rb"secretgenerator|kubernetes_secret|hooks\.slack\.com",
     rb"authorization" + SCALAR,
+    rb"(?:pass|pwd|secret|token|key|cred|auth)[a-z0-9_.\-]*\s*(?:[<>]|\\u003[ce])",
+    rb"identified\s+by|(?:requirepass|masterauth|bindpw|rootpw)\s|(?:[?&]|\\u0026)(?:api)?key=|--from-literal",
+    rb":(?:5432|\*):[^\s:\"]+:[^\s:\"]+:",
     rb"\b(?:bearer|basic)\s+[a-z._~+/\-]*[0-9=]",
-    rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt)|jwt|credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|dockercfg"
+    rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat|_auth)|jwt|pepper|bindpw|rootpw"
+    rb"|access[ _.\-]?key[ _.\-]?id|private[ _.\-]?key[ _.\-]?id"
+    rb"|secret_key_base|seed_?phrase|credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|dockercfg"
     rb"|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)" + ENDING + SCALAR,
     rb"\"auth\\*\"\s*:\s*\\*\"",
     rb"[\s\"](?:-u|--user|--proxy-user)[\s=\",]*[^\s:\"'<,]+:",
@@ -40,6 +48,7 @@ IN_ANY_CASE = (
 AS_WRITTEN = (
     rb"AKIA|\b(?:ASIA|AGPA|AROA|AIDA|ABIA|ACCA)[A-Z0-9]{16}|AIza[\w\-]{30}|ya29\.|GOCSPX-|EAAC|SG\.[\w\-]{16}|PuTTY-User",
     rb"\b(?:gh[pousr]_[A-Za-z0-9]{16}|github_pat_|gl(?:pat|dt|rt|cbt|ptt|ft|soat)-|dckr_pat_|npm_[A-Za-z0-9]{30}|pypi-[\w\-]{30})",
+    rb"\$(?:apr1|1|2[abxy]|5|6|y|argon2i?d?)\$[./A-Za-z0-9$=,+]{8}|com/api/webhooks/|/webhookb2/|/bot\d{6}",
     rb"\b(?:xox[abeoprs]-|xapp-|[sr]k_(?:live|test)_|whsec_|sk-[\w\-]{20}|hf_[A-Za-z0-9]{20})",
     rb"\b(?:hv[sbr]\.[\w\-]{20}|s\.[A-Za-z0-9]{24}|dop_v1_|sha256~)",
 )
@@ -56,6 +65,8 @@ WORDS_OF_TRAPS = rb"""pass password passwords passphrase pwd secret secrets secr
     keys api apikey api_key private-key access.key client PASSWORD Secret TOKEN API_KEY kind KIND Kind @type name "name": {"key":
     "value" "value": value "value":" \"value\": \"name\": name\": " ' ` \ \\ \\" \" : = => := | > [ ] { } , . / // :// ://u:p@h @ % %41 %zz
     stringData string_data "type":"Opaque" \\"type\\":\\"kubernetes.io/tls\\" secretGenerator authorization
+    < > \u003c \u003e \u0026apikey= identified by requirepass masterauth ?key= &apikey= --from-literal
+    :5432: :*: a:b: $2y$ 10$abcdefgh /webhookb2/ /bot123456 pepper rootpw
     Bearer basic a1b2 pwd _pw sas jwt creds cookie
     dsn connectionString "auth":" -u --user u:p mysql docker -p ghp_ ghp_0123456789abcdefgh glpat- xoxb-
     sk_live_ hvs. s. ya29. SG. hf_ :\\/\\/

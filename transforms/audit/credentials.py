@@ -15,32 +15,36 @@ MASKED: Final = re.compile(r"<redacted: \d{1,9} bytes>")
 # A key is a credential's if it ends so: `DB_PASSWORD`, `clientSecret`, `vault.io/token`, but not `secretName`, `tokenizer`.
 _KEYED: Final = (
     "api|app|application|access|secret|private|priv|encrypt|encryption|decryption|signing|sign|master|account|storage|shared|auth|user|admin|root|"
-    "session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|subscription|instrumentation|integration|client|bucket|signature|jwt"
+    "ssh|fernet|unseal|sec|session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|subscription|instrumentation|integration|client|bucket|signature|jwt"
 )
 _ENDS: Final = (
-    r"pass(?:word|wd|wort|phrase|code|key|_?wrd)s?|pwd|(?<![a-z])p(?:ass|w|sw|swd)|"
+    r"pass(?:_?word|wd|wort|phrase|code|key|_?wrd)s?|pwd|(?<![a-z])p(?:ass|w|sw|swd)|"
     r"(?:db|pg|my|mysql|user|root|admin|smtp|redis|mongo|sql|ssh|ftp|ldap)_?pass|"
     r"secrets?|tokens?|jwt|bearer|credentials?|creds|assertion|signature|(?<![a-z])sig|(?<![a-z])sas|(?<![a-z])pin|(?<![a-z])otp|"
-    r"mnemonic|(?<![a-z])salt|"
+    r"mnemonic|(?<![a-z])salt|pepper|(?<![a-z])psk|(?<![a-z])cred|(?<![a-z])pat|seed_?phrase|(?<![a-z0-9])_auth|httpheadervalue|bindpw|rootpw|"
+    r"access[ _.\-]?key[ _.\-]?id|private[ _.\-]?key[ _.\-]?id|secret_key_base|"
     rf"(?:{_KEYED})[ _.\-]?keys?|(?<![a-z])dsn|conn(?:ection)?[ _.\-]?str(?:ing)?|"
     r"dockerconfigjson|dockercfg|docker[_.\-]?auth|htpasswd|cookies?|"
     r"authorization|(?:basic|proxy|http|registry)[ _.\-]?auth|auth[ _.\-]?(?:code|header|basic)"
 )
 _ENDING: Final = (
-    r"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env))?[ _.\-]?\d{0,4}"
+    r"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"
+    r"hash|sha\d{1,3}|hex|json|prod|dev|primary|secondary|v(?=\d)))?[ _.\-]?\d{0,4}"
 )
 _KEY: Final = re.compile(rf"(?:{_ENDS}){_ENDING}$")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Names of things beside credentials, and numbers that count.
 _NOT_KEY: Final = re.compile(
-    r"(?:existing|image_?pull|auth-?tls|auth)[ _.\-]?secrets?$|(?:max|min|num|total)[ _.\-]?tokens?$|pass_?key$|primary_?key$"
+    r"(?:existing|image_?pull|auth-?tls|auth)[ _.\-]?secrets?$|automount_?service_?account_?token$|"
+    r"(?:max|min|num|total)[ _.\-]?tokens?$|pass_?key$|primary_?key$"
 )
 _STRONG: Final = re.compile(r"pass|pwd|pin|otp|code")
 
 # Values under a credential's key that are none: settings, references, templates, paths of mounted files.
 _BENIGN: Final = re.compile(
     r"|true|false|null|none|nil|~|\$\([\w.\-]+\)|\$\{[\w.\-]+\}|\$[A-Z_]+|\{\{[^{}]*\}\}|<redacted: \d{1,9} bytes>|"
-    r"/(?:var|etc|run|mnt|opt|home|tmp|secrets?|usr|app|data|config)(?:/[A-Za-z0-9._\-]+)*/?|\*+",
+    r"/(?:var|etc|run|mnt|opt|home|tmp|secrets?|usr|app|data|config)(?:/[A-Za-z0-9._\-]+)*/?|\*+|"
+    r"(?:ssh-(?:rsa|ed25519|dss)|ecdsa-[a-z0-9\-]+) [^\n]*",  # a public key
     re.IGNORECASE,
 )
 
@@ -117,10 +121,30 @@ _LOGIN: Final = re.compile(
     r"(://)"
     r"(?:([^\s/?#:@\"'<>\\]*):(?!\d{1,5}(?:[/?#\s]|\Z))((?!<redacted)[^\s/\"'<>\\]+|[^\s\"'<>\\@]+)|([^\s/?#:@\"'<>\\]{12,}))@"
 )
-_CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-u|--user|--proxy-user)[ =]?)([^\s:\"'<]+:[^\s\"'<]+)")
-_CLIENT: Final = re.compile(r"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass)\b")
+# A password as crypt(5) and its kin store it; webhooks whose path is their secret; a Telegram bot's token.
+_STORED: Final = (
+    (re.compile(r"\$(?:apr1|1|2[abxy]|5|6|y|argon2i?d?)\$[./A-Za-z0-9$=,+]{8,}"), "$"),
+    (re.compile(r"https://(?:discord(?:app)?\.com/api/webhooks|[\w.\-]{1,80}\.webhook\.office\.com/webhookb2)/[\w/@\-]+"), "webhook"),
+    (re.compile(r"(?<=/)bot\d{6,}:[\w\-]{20,}"), "/bot"),
+)
+# XML: an element, and a property that names its value; SQL; a directive; a PHP constant; kubectl's literals; a parameter.
+_MARKUP: Final = (
+    (re.compile(rf"(<(?:[\w.\-]{{1,80}}:)?[\w.\-]{{0,80}}?(?:{_ENDS}){_ENDING}\s*>)([^<]+)(?=</)", re.IGNORECASE), "</"),
+    (re.compile(rf"(name>[^<]{{0,200}}?(?:{_ENDS}){_ENDING}</name>\s*<value>)([^<]+)", re.IGNORECASE), "</name>"),
+    (re.compile(r"(\b(?:PASSWORD|IDENTIFIED\s+BY)\s+)('[^']+'|\"[^\"]+\")", re.IGNORECASE), "'"),
+    (re.compile(r"^([ \t]*(?:requirepass|masterauth|bindpw|rootpw)[ \t]+)([^\s<]\S*)", re.IGNORECASE | re.MULTILINE), "\n"),
+    (re.compile(rf"(\(\s*[\"'][\w.\-]{{0,80}}?(?:{_ENDS}){_ENDING}[\"']\s*,\s*[\"'])([^\"'\n]+)", re.IGNORECASE), "("),
+    (re.compile(r"(--from-literal[= ][\w.\-]+=)([^\s<]+)"), "--from-literal"),
+    (re.compile(r"([?&](?:api)?key=)([^&\s\"'<>]{8,})", re.IGNORECASE), "key="),
+    (re.compile(r"(\bauth\\*[\"']?\s*[:=]\s*\\*[\"'])([A-Za-z0-9+/]{8,}={0,2})(?=\\*[\"'])"), "auth"),
+)
+_PGPASS: Final = re.compile(r"^([^\s:#/]+:(?:\d{2,5}|\*):[^\s:]+:[^\s:]+:)(\S+)$", re.MULTILINE)
+_CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-[a-z]{0,6}u|--user|--proxy-user)[ =]?)([^\s:\"'<]+:[^\s\"'<]+)")
+_CLIENT: Final = re.compile(
+    r"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli|mongo|mongosh|mongodump|mongorestore|ldapsearch|ldapmodify|docker login)\b"
+)
 _COMMAND_END: Final = re.compile(r"[|;&\n]")
-_PASSWORD: Final = re.compile(r"(\s-p)([^\s<]{3,})")
+_PASSWORD: Final = re.compile(r"(\s-(?:p\s?|[aw]\s))(?!\d{1,5}(?:[\s:]|\Z))([^\s<\-][^\s<]{2,})")
 # A JSON Web Token (RFC 7519); without the second part a word that only begins like one, read once for all that begin within.
 _JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_\-]{6,}(\.[A-Za-z0-9_\-]*\.?[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*){0,3})?")
 _SHAPES: Final = re.compile(
@@ -131,6 +155,7 @@ _SHAPES: Final = re.compile(
     r"|\b[sr]k_(?:live|test)_[A-Za-z0-9]{10,}|\bwhsec_[A-Za-z0-9]{10,}|\bsk-[A-Za-z0-9_\-]{20,}"  # Stripe, OpenAI, Anthropic
     r"|\bhv[sbr]\.[A-Za-z0-9_\-]{20,}|\bs\.[A-Za-z0-9]{24}\b"  # Vault
     r"|\bSG\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{16,}|\bnpm_[A-Za-z0-9]{30,}|\bpypi-[A-Za-z0-9_\-]{30,}|\bdop_v1_[a-f0-9]{32,}"
+    r"|\bhf_[A-Za-z0-9]{20,}"  # Hugging Face
     r"|\bdckr_pat_[A-Za-z0-9_\-]{16,}|\bAGE-SECRET-KEY-1[A-Z0-9]{20,}|\bEAAC[A-Za-z0-9]{20,}|\bsha256~[A-Za-z0-9_\-]{40,}"
 )
 # In a file of many lines a credential reaches to the end of its line; in one line, to the next delimiter.
@@ -143,10 +168,12 @@ _VAULT: Final = re.compile(r"s\.[A-Za-z0-9]{24}")
 _PREFIXES: Final = (
     "AKIA ASIA AGPA AROA AIDA ABIA ACCA AIza ya29. GOCSPX- ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ "
     "glpat- gldt- glrt- glcbt- glptt- glft- glsoat- xox xapp- hooks.slack k_live_ k_test_ whsec_ "
+    "hf_ "
     "sk- hvs. hvb. hvr. SG. npm_ pypi- dop_v1_ dckr_pat_ AGE-SECRET EAAC sha256~"
 ).split()
 _HINTS: Final = (
-    "pass secret token key cred pwd pw jwt bearer basic assert sig sas pin otp mnemonic salt dsn conn docker cookie auth psw".split()
+    "pass secret token key cred pwd pw jwt bearer basic assert sig sas pin otp mnemonic salt dsn conn docker cookie auth psw "
+    "psk pepper pat= pat: seed identified".split()
 )
 
 
@@ -156,18 +183,26 @@ def scrub_text(text: str) -> str:
         text = _PEM.sub(_whole, text)
     if "://" in text and "@" in text:
         text = _logins(text)
+    for pattern, sign in _STORED:
+        if sign in text:
+            text = pattern.sub(_whole, text)
     if len(text) >= 14:
         text = _shapes(text)
     low = text.lower()
     if True in map(low.__contains__, _HINTS):
+        for pattern, sign in _MARKUP:
+            if sign in low:
+                text = pattern.sub(_second, text)
         if "name" in low and "value" in low:
             text = _NAMED.sub(_second, text)
         if "\n" in text:
             text = _LINE.sub(_assigned, _block_scalars(text)) if len(text) < _LONG else _by_line(text)
         text = _assignments(text) if "\n" not in text or len(text) < _LONG else "\n".join(map(_assignments_of_line, text.split("\n")))
-    if "-u" in text:
+    if ":*:" in text or ":5432:" in text:
+        text = _PGPASS.sub(_second, text)
+    if "u " in text or "-u" in text or "user" in text:
         text = _CURL.sub(_second, text)
-    if " -p" in text:
+    if " -p" in text or " -a" in text or " -w" in text:
         text = _passwords(text)
     return text
 
@@ -272,6 +307,10 @@ def _second(found: re.Match[str]) -> str:
     return found[0] if benign_value(value) else found[1] + mask(value)
 
 
+# On the next line of a YAML document: a mapping, whose fields are judged by their own names (`secret:\n  secretName: db`).
+_NESTED: Final = re.compile(r"(?:- +)*[\w.\-/\"']+ *:(?:\s|\Z)")
+
+
 def _assigned(found: re.Match[str]) -> str:
     value = found[2].strip().strip("\\\"'")
     if (
@@ -279,7 +318,8 @@ def _assigned(found: re.Match[str]) -> str:
         or MASKED.match(value)
         or _VERDICT.match(value)
         or value[:1] in "|>{[&"
-        or _NOT_KEY.search(found[1].rstrip("\\\"'`] =:>").lower())
+        or ("\n" in found[1] and (value == "-" or ("pass" not in found[1].lower() and _NESTED.match(value))))
+        or _NOT_KEY.search((found.string[max(0, found.start() - 40) : found.start()] + found[1].rstrip("\\\"'`] =:>")).lower())
     ):
         return found[0]
     quote = re.match(r"\\*[\"']?", found[2])[0] if found[2][:1] in "\\\"'" else ""  # type: ignore[index]
