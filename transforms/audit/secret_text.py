@@ -20,7 +20,8 @@ _DATA: Final = re.compile(r"\bdata\\*[\"']?\s*[:=]|string_?data", re.IGNORECASE)
 _STRING_DATA: Final = re.compile(r"string_?data\\*[\"']?\s*[:=]", re.IGNORECASE)
 _LITERALS: Final = re.compile(r"\bliterals\\*[\"']?\s*:")
 # Without one of these, in lower case, no text is a Secret's.
-_HINTS: Final = ("secret", "stringdata", "string_data", "opaque", "kubernetes.io/", "helm.sh/")
+_TYPES: Final = ("opaque", "io/tls", "io/dockercfg", "io/dockerconfigjson", "-auth", "service-account-token", "helm.sh/", "io/token")
+_HINTS: Final = ("secret", "stringdata", "string_data", *_TYPES)
 _DOCUMENTS: Final = re.compile(r"(^---[^\n]*\n?)", re.MULTILINE)
 
 
@@ -32,9 +33,12 @@ def documents(text: str) -> list[str]:
 
 def is_secret(text: str) -> bool:
     """Whether a document is, holds, patches or generates a Secret with its values."""
-    return (
-        _STRING_DATA.search(text) is not None
-        or ((_KIND.search(text) is not None or _TYPE.search(text) is not None) and _DATA.search(text) is not None)
-        or ("/stringData/" in text and "value" in text)
-        or ("secretGenerator" in text and _LITERALS.search(text) is not None)
-    )
+    low = text.lower()
+    if "data" in low:
+        if ("string" in low and _STRING_DATA.search(text)) or ("/stringdata/" in low and "value" in low):
+            return True
+        if _DATA.search(text) and (
+            ("secret" in low and _KIND.search(text)) or (True in map(low.__contains__, _TYPES) and _TYPE.search(text))
+        ):
+            return True
+    return "secretgenerator" in low and _LITERALS.search(text) is not None
