@@ -102,12 +102,14 @@ class Reduce(beam.PTransform):
         return (settled.accounts, files) | CloseAccounts(task.aside, carried)
 
 
-def local_options(parsed: PipelineOptions, splits: int, size: int) -> None:
-    """Pin Beam's in-process runner: one process, or one worker process per core where `size` bytes of input are worth it."""
+def local_options(parsed: PipelineOptions, splits: int, size: int, *, chosen: bool = False) -> None:
+    """Pin Beam's in-process runner: one process, or one worker process per core where `size` bytes of input are worth it.
+
+    With `chosen` the mode and number of workers stay as they are, Beam's defaults or not.
+    """
     direct = parsed.view_as(DirectOptions)
     cores = len(os.sched_getaffinity(0))
-    given = parsed.get_all_options(drop_default=True)
-    if "direct_running_mode" not in given and "direct_num_workers" not in given:
+    if not chosen:
         many = cores > 1 and splits > 1 and size >= WORTH_WORKERS
         direct.direct_running_mode = "multi_processing" if many else "in_memory"
         direct.direct_num_workers = min(cores, splits) if many else 1

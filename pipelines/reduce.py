@@ -61,6 +61,9 @@ listed and nothing was done; 130 interrupted.
 """
 
 
+WORKERS: Final = ("--direct_running_mode", "--direct_num_workers")  # given, they are the user's choice, even where they say Beam's default
+
+
 class Job(msgspec.Struct):
     """What one consumer wants: its output and settings, and what is new to it."""
 
@@ -146,7 +149,10 @@ def run(argv: Sequence[str]) -> int:
         trouble = options.disk_problem(known.output, jobs[0].planned.bytes, compressed=jobs[0].planned.compressed)
         if trouble is not None:
             raise options.ConfigurationError([trouble])
-        summaries = {job.name: summary for group in _alike(jobs) for job, summary in _reduce(group, parsed, key)}
+        workers_chosen = any(word.startswith(WORKERS) for word in rest)
+        summaries = {
+            job.name: summary for group in _alike(jobs) for job, summary in _reduce(group, parsed, key, workers_chosen=workers_chosen)
+        }
         if known.json:
             named = {"consumers": {job.name: summaries[job.name] for job in jobs}}
             print(json.dumps(summaries.get(None, named)))
@@ -170,7 +176,7 @@ def _alike(jobs: Sequence[Job]) -> list[list[Job]]:
     return list(groups.values())
 
 
-def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes) -> Iterator[tuple[Job, dict[str, Any]]]:
+def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes, *, workers_chosen: bool) -> Iterator[tuple[Job, dict[str, Any]]]:
     """Run the jobs of one group and commit them one by one; gives each one's counts."""
     began = time.monotonic()
     planned = jobs[0].planned
@@ -180,7 +186,7 @@ def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes) -> Iterato
         local = (parsed.view_as(StandardOptions).runner or "DirectRunner") in ("DirectRunner", "SwitchingDirectRunner")
         chosen = PipelineOptions.from_dictionary(parsed.get_all_options(drop_default=True)) if local else parsed
         if local:
-            local_options(chosen, len(planned.splits), planned.bytes)
+            local_options(chosen, len(planned.splits), planned.bytes, chosen=workers_chosen)
             mode = chosen.view_as(DirectOptions)
             workers = f"{mode.direct_running_mode} with {mode.direct_num_workers} worker(s)"
             print(f"DirectRunner: Beam's in-process runner, {workers}", file=sys.stderr)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import zstandard
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
+from pipelines.graph import WORTH_WORKERS, local_options
 from pipelines.options import SAMPLE
 from pipelines.reduce import main
 from tests.audit.logs import TARGETS, stages_of
@@ -209,3 +211,12 @@ def test_a_bug_in_a_step_ends_with_1_and_says_nothing_of_the_event(
     monkeypatch.undo()
     assert job.run()["kept"] == 1
     assert_sound(job.output)
+
+
+@pytest.mark.parametrize(("flags", "said"), [([], "multi_processing"), (["--direct_running_mode=in_memory"], "in_memory with 1 worker(s)")])
+def test_a_mode_that_is_asked_for_is_used_even_if_it_is_beams_default(flags: list[str], said: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    options = PipelineOptions(flags)
+    local_options(options, 4, WORTH_WORKERS, chosen=bool(flags))
+    mode = options.view_as(DirectOptions)
+    assert said in f"{mode.direct_running_mode} with {mode.direct_num_workers} worker(s)"

@@ -255,29 +255,35 @@ def _lines(split: Split, reader: _Stream, key: bytes, block_size: int) -> Iterat
             yield RawBlock(split, account, at, b"", items=[(at, 0, None, "LINE_TOO_LONG")])
             at += length
             continue
-        data = carry + chunk if carry else chunk
-        cut = data.rfind(b"\n") + 1
-        carry = data[cut:]
-        if cut:
-            yield from _pieces(split, at, data[:cut], key)
-            at += cut
+        cut = chunk.rfind(b"\n") + 1
+        if not cut:
+            carry += chunk
+            continue
+        yield from _pieces(split, at, carry, chunk, cut, key)
+        at += len(carry) + cut
+        carry = chunk[cut:]
     if carry:
-        yield from _pieces(split, at, carry, key, unterminated=True)
+        yield from _pieces(split, at, b"", carry, len(carry), key, unterminated=True)
         at += len(carry)
     if reader.broken:
         account = Account(split.file, at, at, mac=hmac.digest(key, b"", "sha256"))
         yield RawBlock(split, account, at, b"", items=[(at, 0, None, "BROKEN_STREAM")])
 
 
-def _pieces(split: Split, at: int, data: bytes, key: bytes, *, unterminated: bool = False) -> Iterator[RawBlock]:
-    """One range, in pieces of whole lines; each has a partial account of it, the first one the MAC."""
-    mac = hmac.digest(key, data, "sha256")
-    start = 0
-    while start < len(data):
-        end = data.find(b"\n", min(start + PIECE_SIZE, len(data))) + 1 or len(data)
-        account = Account(split.file, at, at + len(data), size=end - start, mac=mac if start == 0 else b"")
-        yield RawBlock(split, account, at + start, data[start:end], unterminated=unterminated)
-        start = end
+def _pieces(split: Split, at: int, carry: bytes, data: bytes, size: int, key: bytes, *, unterminated: bool = False) -> Iterator[RawBlock]:
+    """One range, in pieces of whole lines: `carry`, then the first `size` bytes of `data`, each of them copied once.
+
+    Each piece has a partial account of the range, the first one the MAC.
+    """
+    mac = hmac.new(key, carry, "sha256")
+    mac.update(memoryview(data)[:size])
+    end_of_range, place, start, digest = at + len(carry) + size, at, 0, mac.digest()
+    while start < size:
+        end = data.find(b"\n", min(start + PIECE_SIZE, size), size) + 1 or size
+        piece = carry + data[start:end] if carry else data[start:end]
+        yield RawBlock(split, Account(split.file, at, end_of_range, size=len(piece), mac=digest), place, piece, unterminated=unterminated)
+        place += len(piece)
+        start, carry, digest = end, b"", b""
 
 
 def _last_marked(split: Split, blocks: Iterator[RawBlock], key: bytes) -> Iterator[RawBlock]:
