@@ -209,7 +209,14 @@ def failure(message: str, **details: object) -> dict:
 
 @pytest.mark.parametrize(
     "path",
-    ["/k8s/clusters/c-1/api/v1/namespaces/a/secrets/b", "/clusters/x/api/v1/secrets", "/v1/secrets/a:b", "/k8s/clusters/local/v1/secrets"],
+    [
+        "/k8s/clusters/c-1/api/v1/namespaces/a/secrets/b",
+        "/clusters/x/api/v1/secrets",
+        "/v1/secrets/a:b",
+        "/k8s/clusters/local/v1/secrets",
+        "/apis/clusters/x/core/v1/secrets/b",
+        "/apis/apis/oauth.openshift.io/v1/secrets/b",
+    ],
 )
 def test_a_gateways_prefix_hides_no_secret(path):
     assert body({"requestURI": path}, {"data": {"a": B64}}) == {"data": {"a": masked(B64)}}

@@ -34,6 +34,9 @@ _RESOURCES: Final = {
 _ODD: Final = re.compile(r"//|/\.{1,2}(?:/|$)|[^A-Za-z0-9/._:\-]")
 
 
+_VERSION: Final = re.compile(r"v\d{1,3}(?:(?:alpha|beta)\d{1,3})?")
+
+
 class Address(NamedTuple):
     """What a request URI addresses, as far as secrets are concerned (kubernetes/apiserver `pkg/endpoints/request/requestinfo.go`)."""
 
@@ -62,6 +65,7 @@ def address_of(uri: str) -> Address:
         shape = _shape_of_words(path) if len(parts) > 1 else None
         return Address(shape, "", "", "", "", "", 0, False)
     proxied = parts[at] == "proxy"
+    odd = _VERSION.fullmatch(parts[at - 1]) is None  # then the parts may be something else than they seem
     if parts[at] in ("watch", "proxy") and len(parts) > at + 1:
         at += 1
     namespace = ""
@@ -71,7 +75,7 @@ def address_of(uri: str) -> Address:
             at += 2
     rest = [*parts[at:], "", "", ""]
     shape = _shape(rest[0], rest[2])
-    if shape is None and _ODD.search(path):
+    if shape is None and (odd or _ODD.search(path)):
         shape = _shape_of_words(path)
     if proxied:  # of old: what follows the name is another server's
         return Address(shape, group, rest[0], "proxy", namespace, rest[1], at + 2, True)
