@@ -122,7 +122,8 @@ def _consumers(known: argparse.Namespace, output: Output, consumers: Sequence[tu
         if before.rows and before.window != settings.window:
             was = before.window // 1_000_000
             problems.append(
-                f"--read_window: {found[-1].path} has open windows of {was}s; keep that, or settle them first: run once without --follow"
+                f"--read_window: {found[-1].path} has open windows of {was}s; keep that, or settle them first: "
+                "read brokers once without --follow, follow files until all is silent for a minute"
             )
     if len({tuple(sorted(consumer.where.positions.items(), key=repr)) for consumer in found}) > 1:
         problems.append(f"--output {known.output}: the consumers' ledgers end at different places; follow each by itself")
