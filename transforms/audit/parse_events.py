@@ -11,6 +11,7 @@ from msgspec import UNSET
 from transforms.audit.block import DeadLetter, EventBlock, RawBlock
 from transforms.audit.event import Event
 from transforms.audit.recognise import is_utf8, plain_event, recognise
+from transforms.audit.times import note_times
 
 STEP: Final = "ParseEvents"
 _decode = msgspec.json.Decoder(Event).decode
@@ -33,6 +34,7 @@ def parse_events(block: RawBlock, key: bytes) -> EventBlock:
             else:
                 _parse_item(raw or b"", offset, item, key, parsed, unterminated=block.unterminated)
     parsed.account.events += len(parsed.events)
+    note_times({event.stageTimestamp for event in parsed.events} | {event.requestReceivedTimestamp for event in parsed.events})
     return parsed
 
 

@@ -20,7 +20,7 @@ from transforms.audit.read_summary import ReadSummary
 from transforms.audit.record import content, content_and_key, digest, encode_event, source_part, stream_part
 from transforms.audit.resolve_copies import LooseEvent
 from transforms.audit.settings import HOUR, ODD_AFTER, ODD_BEFORE, UNKNOWN_HOUR
-from transforms.audit.times import time_of, time_part
+from transforms.audit.times import time_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ class EventSettler:
         earliest, latest = ODD_BEFORE, settings.started + ODD_AFTER
         kept = folded = before = 0
         for event in events:
-            time = time_of(event.stageTimestamp)
+            time = time_part(event.stageTimestamp)
             moment = time[0]
             if moment is not None and not earliest <= moment <= latest:
                 moment = None
