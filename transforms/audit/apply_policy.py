@@ -6,7 +6,6 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from transforms.audit.block import EventBlock
-from transforms.audit.event import text
 from transforms.audit.policy import apply_policy as apply_to_event
 
 if TYPE_CHECKING:
@@ -24,9 +23,9 @@ def apply_policy(policy: Policy | None, block: EventBlock, trace: Callable[[Any,
     for event in block.events:
         decision = apply_to_event(policy, event)
         event.rule = decision.rule  # type: ignore[assignment]
-        drops = decision.drops(text(event.stage))
+        drops = decision.drops(event.stage)
         if drops is None:
-            if "ResponseComplete" in decision.omit_stages:
+            if decision.omit_stages and "ResponseComplete" in decision.omit_stages:
                 event.completes = False  # type: ignore[assignment]
             if decision.omit_managed_fields:
                 event.strips = True  # type: ignore[assignment]

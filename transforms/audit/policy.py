@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final, overload
 
 import msgspec
+from msgspec import UNSET
 
-from transforms.audit.event import ABSENT, LEVELS, Event, flag, reduced, text
+from transforms.audit.event import ABSENT, LEVELS, Event, Text, flag, reduced, text
 from transforms.audit.list_options import mentions_field_selector
 from transforms.audit.policy_file import PolicyError, read_policy
 from transforms.audit.policy_rule import Rule, Target, User, rule_matches_target, rule_matches_user, rule_matches_verb
@@ -39,7 +40,7 @@ class Decision(msgspec.Struct, frozen=True):
     omit_managed_fields: bool
     undecidable: bool = False
 
-    def drops(self, stage: str) -> str | None:
+    def drops(self, stage: Text) -> str | None:
         """Why an event of this stage is not written: its `rule` (level None), its `stage`, or not at all."""
         if self.level == "None":
             return "rule"
@@ -115,7 +116,9 @@ class Policy:
         self._verbs: dict[Any, int] = {}
         # By path: the rules for its requests, and what `objectRef` says of them unless an envelope or a client meddled.
         self._paths: dict[str, tuple[int, _Named | None]] = {}
-        self._targets: dict[Target, int] = {}
+        self._firsts: dict[int, Decision] = {}
+        # By group, resource, subresource, and the namespace and name if a rule has them: likewise.
+        self._targets: dict[tuple[str, str, str, str | None, str | None], tuple[int, _Named]] = {}
 
     def decision(self, rule: int | None) -> Decision:
         """What the rule with this index decides; None: that no rule matched."""
@@ -124,7 +127,8 @@ class Policy:
     def decide(self, event: Event) -> Decision:
         """What the policy says about the event, which must be as captured: `requestURI` not yet redacted. Never raises."""
         raw = bytes(event.user)
-        if event.flags is None or GROUPS_UNKNOWN not in event.flags:
+        flags: Any = event.flags
+        if flags is None or GROUPS_UNKNOWN not in flags:
             certain, possible = self._users.get(raw) or self._remember_user(raw, groups_known=True)
         else:
             certain, possible = self._users_without_groups.get(raw) or self._remember_user(raw, groups_known=False)
@@ -133,7 +137,7 @@ class Policy:
         if verbs is None:
             verbs = self._remember_verb(verb)
         uri = event.requestURI
-        path, mark, query = uri.partition("?") if isinstance(uri, str) else ("", "", "")
+        path, mark, query = uri.partition("?") if uri is not UNSET and "?" in uri else (uri or "", "", "")
         known = self._paths.get(path)
         if known is None:
             known = self._remember_path(path)
@@ -147,13 +151,18 @@ class Policy:
                 named = None
             if named is not None and named != expected:
                 targets = self._rules(target_of(event))
-        if event.flags is not None and QUERY_UNKNOWN in event.flags and self._names and verb in VERBS_THAT_SELECT_A_NAME:
+        if flags is not None and QUERY_UNKNOWN in flags and self._names and verb in VERBS_THAT_SELECT_A_NAME:
             certain, targets = certain & targets, self._rules_by_any_name(event)
         rules = possible & verbs & targets
-        first = rules & -rules
-        if possible is not certain and first & ~certain:
+        if possible is not certain and rules & -rules & ~certain:
             return self._undecidable
-        return self._decisions[first.bit_length() - 1]
+        return self._firsts.get(rules) or self._remember_first(rules)
+
+    def _remember_first(self, rules: int) -> Decision:
+        if len(self._firsts) >= REMEMBERED:
+            self._firsts.clear()
+        decision = self._firsts[rules] = self._decisions[(rules & -rules).bit_length() - 1]
+        return decision
 
     def _remember_user(self, raw: bytes, *, groups_known: bool) -> tuple[int, int]:
         user = user_of(raw, groups_known=groups_known)
@@ -182,9 +191,11 @@ class Policy:
 
     def _remember_path(self, path: str) -> tuple[int, _Named | None]:
         info = request_info(path)
-        target = Target(info.is_resource_request, info.path, info.api_group, info.resource, info.subresource, info.namespace, info.name)
-        expected = _Named(info.resource, info.api_group, info.subresource) if info.is_resource_request else None
-        known = (self._rules(target), expected)
+        known: tuple[int, _Named | None]
+        if info.is_resource_request:
+            known = self._resource_rules(info.api_group, info.resource, info.subresource, info.namespace, info.name)
+        else:
+            known = (self._admitting(Target(False, info.path, info.api_group)), None)
         if len(self._paths) >= REMEMBERED:
             self._paths.clear()
         if len(path) <= LONGEST:
@@ -202,21 +213,33 @@ class Policy:
         return rules
 
     def _rules(self, target: Target) -> int:
-        """The rules that admit the target; names and namespaces that no rule has are all the same to it."""
+        """The rules that admit the target."""
         if target.is_resource_request:
-            namespace = target.namespace if target.namespace in self._namespaces else None
-            name = target.name if target.name in self._names else None
-            target = Target(True, "", target.group, target.resource, target.subresource, namespace, name)
-        rules = self._targets.get(target)
-        if rules is None:
-            wildcard = self.group_wildcard
-            matching = (index for index, rule in enumerate(self.rules) if rule_matches_target(rule, target, group_wildcard=wildcard))
-            rules = sum(1 << index for index in matching)
+            return self._resource_rules(target.group, target.resource, target.subresource, target.namespace, target.name)[0]
+        return self._admitting(target)
+
+    def _resource_rules(self, group: str, resource: str, subresource: str, namespace: str | None, name: str | None) -> tuple[int, _Named]:
+        """The rules that admit a resource request; names and namespaces that no rule has are all the same to it."""
+        at = (
+            group,
+            resource,
+            subresource,
+            namespace if namespace in self._namespaces else None,
+            name if name in self._names else None,
+        )
+        known = self._targets.get(at)
+        if known is None:
+            known = (self._admitting(Target(True, "", *at)), _Named(resource, group, subresource))
             if len(self._targets) >= REMEMBERED:
                 self._targets.clear()
-            if len(target.path) <= LONGEST:
-                self._targets[target] = rules
-        return rules
+            if len(group) + len(resource) + len(subresource) <= LONGEST:
+                self._targets[at] = known
+        return known
+
+    def _admitting(self, target: Target) -> int:
+        return sum(
+            1 << index for index, rule in enumerate(self.rules) if rule_matches_target(rule, target, group_wildcard=self.group_wildcard)
+        )
 
 
 def _decision(index: int, rule: Rule, omit_stages: tuple[str, ...], omit_managed_fields: bool) -> Decision:
@@ -295,10 +318,10 @@ def apply_policy(policy: Policy | None, event: Event) -> Decision | None:
         return None
     decision = policy.decide(event)
     level = decision.level
-    if decision.undecidable:
-        flag(event, UNDECIDABLE)
-    elif level not in ("None", "RequestResponse", event.level) and RANK[level] < RANK.get(text(event.level), FULL + 1):
+    if level != event.level and level not in ("None", "RequestResponse") and RANK[level] < RANK.get(text(event.level), FULL + 1):
         _lower(event, level)
+    elif decision.undecidable:
+        flag(event, UNDECIDABLE)
     return decision
 
 
