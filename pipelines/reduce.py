@@ -30,7 +30,7 @@ from pipelines import options
 from pipelines.display import Ticker, report, summary_of
 from pipelines.follow_command import CycleError, check_following, follow
 from pipelines.followed_inputs import is_followed, sources_of
-from pipelines.graph import Task, build, local_options
+from pipelines.graph import RepeatedOptions, Task, build, local_options
 from pipelines.ledger import Run, ranges_of
 from pipelines.output import Output, OutputError
 from pipelines.plan import Held, Plan, plan
@@ -184,7 +184,7 @@ def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes, *, workers
         for job in jobs:
             job.aside = job.output.aside(f"{len(job.runs) + 1:06d}-{uuid.uuid4().hex[:8]}")
         local = (parsed.view_as(StandardOptions).runner or "DirectRunner") in ("DirectRunner", "SwitchingDirectRunner")
-        chosen = PipelineOptions.from_dictionary(parsed.get_all_options(drop_default=True)) if local else parsed
+        chosen = RepeatedOptions.from_dictionary(parsed.get_all_options(drop_default=True)) if local else parsed
         if local:
             local_options(chosen, len(planned.splits), planned.bytes, chosen=workers_chosen)
             mode = chosen.view_as(DirectOptions)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from transforms.audit.apply_policy import apply_policy, copied
+from transforms.audit.apply_policy import apply_policy
 from transforms.audit.block import EventBlock
 from transforms.audit.settings import Settings
 from transforms.elements import compiled
@@ -22,9 +22,7 @@ class ApplyPolicyToBlock(beam.DoFn):
 
     def process(self, block: EventBlock) -> Iterator[EventBlock]:
         """One block."""
-        mine = copied(block) if self._shared else block
-        apply_policy(compiled(self._settings, b"").policy, mine)
-        yield mine
+        yield apply_policy(compiled(self._settings, b"").policy, block, shared=self._shared)
 
 
 @dataclass

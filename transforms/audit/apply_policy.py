@@ -2,57 +2,55 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from transforms.audit.block import EventBlock
-from transforms.audit.policy import apply_policy as apply_to_event
+from transforms.audit.consumers import own, without_events
+from transforms.audit.policy import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transforms.audit.account import Account
+    from transforms.audit.block import EventBlock
     from transforms.audit.policy import Policy
 
 
-def apply_policy(policy: Policy | None, block: EventBlock, trace: Callable[[Any, str, str | None], None] | None = None) -> None:
-    """Leave in the block the events that the policy keeps, cut to its level; count the others. No policy: keep all."""
+def apply_policy(
+    policy: Policy | None, block: EventBlock, trace: Callable[[Any, str, str | None], None] | None = None, *, shared: bool = False
+) -> EventBlock:
+    """The block with the events that the policy keeps, cut to its level; the others are counted. No policy keeps all.
+
+    `shared`: other consumers take the same block, so this one gets a block of its own, with copies of what it keeps.
+    """
+    mine = without_events(block) if shared else block
+    account = mine.account
     if policy is None:
-        return
+        if shared:
+            mine.events = [own(event, account) for event in block.events]
+        return mine
     left = []
+    dropped = 0
     for event in block.events:
-        decision = apply_to_event(policy, event)
-        event.rule = decision.rule  # type: ignore[assignment]
+        decision = policy.decide(event)
         drops = decision.drops(event.stage)
         if drops is None:
+            kept = own(event, account) if shared else event
+            cut(kept, decision)
+            kept.rule = decision.rule  # type: ignore[assignment]
             if decision.omit_stages and "ResponseComplete" in decision.omit_stages:
-                event.completes = False  # type: ignore[assignment]
+                kept.completes = False  # type: ignore[assignment]
             if decision.omit_managed_fields:
-                event.strips = True  # type: ignore[assignment]
-            left.append(event)
+                kept.strips = True  # type: ignore[assignment]
+            left.append(kept)
             continue
-        account: Account = event.account  # type: ignore[assignment]
-        account.weigh("dropped", event.size)  # type: ignore[arg-type]
+        dropped += event.size  # type: ignore[operator]
         if drops == "rule":
             account.drop_by_rule(decision.rule)
         else:
             account.dropped_by_stage += 1
         if trace:
+            cut(event, decision)
+            event.rule = decision.rule  # type: ignore[assignment]
             trace(event, f"dropped_by_{drops}", None)
-    block.events = left
-
-
-def copied(block: EventBlock) -> EventBlock:
-    """The block for one of several consumers: its events and account are its own, what they hold is shared and never changed."""
-    account = copy(block.account)
-    account.dropped_by_rule = dict(account.dropped_by_rule)
-    account.dead_lettered = dict(account.dead_lettered)
-    account.sizes = dict(account.sizes)
-    account.windows = {window: list(counts) for window, counts in account.windows.items()}
-    events = [copy(event) for event in block.events]
-    for event in events:
-        event.account = account  # type: ignore[assignment]
-        event.unknown = dict(event.unknown) if event.unknown else None
-        event.flags = list(event.flags) if event.flags else None
-        event.reductions = list(event.reductions) if event.reductions else None
-    return EventBlock(block.split, account, events, list(block.dead_letters), block.last)
+    account.weigh("dropped", dropped)
+    mine.events = left
+    return mine

@@ -7,7 +7,6 @@ by resource, across splits. On a gigabyte with bodies that saves a quarter of wh
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -46,16 +45,20 @@ class BlockBuilder:
     def __init__(self, file: int, start: int) -> None:
         self._place = (file, start)
         self._taken = 0
-        self._records: dict[tuple[str, int], list[tuple[SortKey, bytes]]] = {}
+        # By key: an object's records come one after another, and few objects make up a log.
+        self._records: dict[tuple[str, int], dict[SortKey, list[bytes]]] = {}
         self._held = 0
 
     def add(self, kind: str, hour: int, key: SortKey, record: bytes) -> None:
         """Add one record."""
-        found = self._records.get((kind, hour))
+        records = self._records.get((kind, hour))
+        if records is None:
+            records = self._records[kind, hour] = {}
+        found = records.get(key)
         if found is None:
-            self._records[kind, hour] = [(key, record)]
+            records[key] = [record]
         else:
-            found.append((key, record))
+            found.append(record)
         self._held += len(record)
 
     def full(self) -> list[AvroBlock]:
@@ -66,17 +69,20 @@ class BlockBuilder:
         """All that is held, sorted, as blocks in transit."""
         out: list[AvroBlock] = []
         for (kind, hour), records in self._records.items():
-            records.sort(key=itemgetter(0))
             run: list[bytes] = []
             size = 0
-            resource = records[0][0][0]
-            for key, record in records:
-                if run and (key[0] != resource or size >= BLOCK_BYTES):
+            resource = ""
+            for key in sorted(records):
+                if run and key[0] != resource:
                     out.append(self._block(kind, hour, resource, run))
                     run, size = [], 0
                 resource = key[0]
-                run.append(record)
-                size += len(record)
+                for record in records[key]:
+                    if size >= BLOCK_BYTES:
+                        out.append(self._block(kind, hour, resource, run))
+                        run, size = [], 0
+                    run.append(record)
+                    size += len(record)
             out.append(self._block(kind, hour, resource, run))
         self._records.clear()
         self._held = 0

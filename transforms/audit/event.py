@@ -35,6 +35,7 @@ OURS: Final = {
         "completes",
         "strips",
         "moment",
+        "shared",
     )
 }
 
@@ -80,6 +81,7 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=OURS):
     completes: None = None  # False where the policy omits the request's final stage
     strips: None = None  # True where the policy omits managedFields
     moment: None = None  # int: stageTimestamp in microseconds since the epoch
+    shared: None = None  # of one of several consumers' copies: what they share (`consumers`), Redacted once it is redacted
 
 
 # (kind, path, count, bytes): what was cut, where, how many times, how many bytes of JSON it was.

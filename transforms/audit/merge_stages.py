@@ -170,7 +170,9 @@ def status_code(event: Event) -> int:
 
 def subresource(event: Event) -> str:
     """Subresource of the object reference; empty where there is none."""
-    return _cached(bytes(event.objectRef), _subresources, _subresource, "subresource", "")
+    raw = bytes(event.objectRef)
+    # Most references have none, and none that a server writes is spelt with escapes.
+    return _cached(raw, _subresources, _subresource, "subresource", "") if b"subresource" in raw or b"\\" in raw else ""
 
 
 def ends_alone(event: Event) -> bool:

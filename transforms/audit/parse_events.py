@@ -34,7 +34,7 @@ def parse_events(block: RawBlock, key: bytes) -> EventBlock:
             else:
                 _parse_item(raw or b"", offset, item, key, parsed, unterminated=block.unterminated)
     parsed.account.events += len(parsed.events)
-    note_times({event.stageTimestamp for event in parsed.events} | {event.requestReceivedTimestamp for event in parsed.events})
+    note_times({event.stageTimestamp for event in parsed.events})  # of a request's first stage it is also when it was received
     return parsed
 
 

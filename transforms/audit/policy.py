@@ -14,7 +14,7 @@ from transforms.audit.policy_rule import Rule, Target, User, rule_matches_target
 from transforms.audit.policy_warnings import policy_warnings
 from transforms.audit.request_info import VERBS_THAT_SELECT_A_NAME, RequestInfo, request_info
 
-__all__ = ["Decision", "Policy", "PolicyError", "apply_policy", "load_policy"]
+__all__ = ["Decision", "Policy", "PolicyError", "apply_policy", "cut", "load_policy"]
 
 GROUPS_UNKNOWN: Final = "GROUPS_UNKNOWN"
 UNDECIDABLE: Final = "POLICY_UNDECIDABLE"
@@ -317,12 +317,17 @@ def apply_policy(policy: Policy | None, event: Event) -> Decision | None:
     if policy is None:
         return None
     decision = policy.decide(event)
+    cut(event, decision)
+    return decision
+
+
+def cut(event: Event, decision: Decision) -> None:
+    """Cut an event that is kept to the level that was decided."""
     level = decision.level
     if level != event.level and level not in ("None", "RequestResponse") and RANK[level] < RANK.get(text(event.level), FULL + 1):
         _lower(event, level)
     elif decision.undecidable:
         flag(event, UNDECIDABLE)
-    return decision
 
 
 def _lower(event: Event, level: str) -> None:

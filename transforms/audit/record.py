@@ -6,6 +6,7 @@ Kubernetes has text, an empty map that was spelled out, a field nobody knows) go
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from transforms.audit import avro
+from transforms.audit.consumers import Redacted
 from transforms.audit.parts import (
     NO_OBJECT,
     annotations_part,
@@ -95,11 +97,16 @@ def digest(cluster: str, body: bytes) -> bytes:
     return blake2b(cluster_part(cluster) + body, digest_size=16).digest()
 
 
+@lru_cache(maxsize=1000)
+def _place(kind: str, path: str) -> bytes:
+    return avro.string(kind) + avro.string(path)
+
+
 def _tail(rule: int | None, reductions: list[Reduction] | None, flags: list[str] | None) -> bytes:
     number = avro.NULL if rule is None else avro.SOME + avro.long(rule)
     cuts = avro.EMPTY
     if reductions:
-        cuts = avro.array([avro.string(k) + avro.string(p) + avro.long(n) + avro.long(size) for k, p, n, size in sorted(reductions)])
+        cuts = avro.array([_place(kind, path) + avro.long(count) + avro.long(size) for kind, path, count, size in sorted(reductions)])
     return number + cuts + (avro.array([avro.string(name) for name in sorted(flags)]) if flags else avro.EMPTY)
 
 
@@ -141,7 +148,15 @@ def encode_event(event: Event, cluster: str, stream: bytes, time: Time | None = 
     `stream` of its source as encoded by `stream_part`; `time` is the `time_part` of its stage, if at hand.
     """
     moment, reached, plain = time or time_part(event.stageTimestamp)
-    body, key = content_and_key(event, reached, plain)
+    name = cluster_part(cluster)
+    shared: Any = event.shared
+    if type(shared) is Redacted and shared.content is not None:
+        body, key, identity = shared.content
+    else:
+        body, key = content_and_key(event, reached, plain)
+        identity = blake2b(name + body, digest_size=16).digest()
+        if type(shared) is Redacted:
+            shared.content = body, key, identity
     merged: Any = event.merged
     if merged is not None and len(merged) == 1:  # nearly every final event of a full log
         stage = merged[0]
@@ -156,13 +171,12 @@ def encode_event(event: Event, cluster: str, stream: bytes, time: Time | None = 
         stages = _stages([(event.stage, moment, reached), *[(stage.stage, *time_part(stage.stageTimestamp)[:2]) for stage in merged]])
     else:
         stages = _ONE + _stage_name(event.stage) + reached + b"\0"
-    name = cluster_part(cluster)
     bare = event.rule is None and event.reductions is None and event.flags is None
     return b"".join(
         (
             body,
             name,
-            blake2b(name + body, digest_size=16).digest(),
+            identity,
             stream,
             avro.long(event.offset),  # type: ignore[arg-type]
             avro.long(event.item),  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from transforms.audit.apply_policy import apply_policy
+from transforms.audit.consumers import Redacted, redact_once, take_over
 from transforms.audit.cycle import memory_of
 from transforms.audit.managed_fields import strip_managed_fields
 from transforms.audit.merge_stages import StageMerger
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 def strip_block(block: EventBlock, *, keep: bool = False) -> None:
     """Take managedFields out of a block's events; with `keep` only where the policy omits them."""
+    take_over(block.events, keep=keep)
     for event in block.events:
-        if not keep or event.strips:
+        if (not keep or event.strips) and type(event.shared) is not Redacted:
             strip_managed_fields(event)
     for event, *_ in block.loose:
         if not keep or event.strips:
@@ -31,9 +33,12 @@ def strip_block(block: EventBlock, *, keep: bool = False) -> None:
 
 def redact_block(compiled: Compiled, block: EventBlock) -> None:
     """Redact a block's events; from here on their content may leave the worker."""
-    redact = compiled.redactor.redact
+    redact, keep = compiled.redactor.redact, compiled.settings.keep_managed_fields
     for event in block.events:
-        redact(event)
+        if event.shared is None:
+            redact(event)
+        else:
+            redact_once(event, redact, keep=keep)
     for event, *_ in block.loose:
         redact(event)
 
