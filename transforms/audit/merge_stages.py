@@ -170,9 +170,7 @@ def status_code(event: Event) -> int:
 
 def subresource(event: Event) -> str:
     """Subresource of the object reference; empty where there is none."""
-    raw = bytes(event.objectRef)
-    # Most references have none, and none that a server writes is spelt with escapes.
-    return _cached(raw, _subresources, _subresource, "subresource", "") if b"subresource" in raw or b"\\" in raw else ""
+    return _cached(bytes(event.objectRef), _subresources, _subresource, "subresource", "")
 
 
 def ends_alone(event: Event) -> bool:
@@ -308,7 +306,9 @@ class StageMerger:
     def _expects_company(self, final: Event) -> bool:
         # A guess that costs time where it is wrong, and never changes the result: what is settled and turns up elsewhere is recalled.
         return self._merge and (
-            self._paired > self._alone or final.verb in LONG_RUNNING_VERBS or subresource(final) in LONG_RUNNING_SUBRESOURCES
+            self._paired > self._alone
+            or final.verb in LONG_RUNNING_VERBS
+            or (b'"subresource"' in bytes(final.objectRef) and subresource(final) in LONG_RUNNING_SUBRESOURCES)
         )
 
 

@@ -127,6 +127,7 @@ class Policy:
     def decide(self, event: Event) -> Decision:
         """What the policy says about the event, which must be as captured: `requestURI` not yet redacted. Never raises."""
         raw = bytes(event.user)
+        event.user = raw  # type: ignore[assignment]  # later steps, and other policies, need not copy and hash it again
         flags: Any = event.flags
         if flags is None or GROUPS_UNKNOWN not in flags:
             certain, possible = self._users.get(raw) or self._remember_user(raw, groups_known=True)

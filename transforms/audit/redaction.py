@@ -143,6 +143,7 @@ class Redactor:
             event.requestURI = clean
             record(event, cuts, "/requestURI")
         reference = bytes(event.objectRef)
+        event.objectRef = reference  # type: ignore[assignment]  # later steps need not copy it again
         shape = where.shape if uri or not reference else None
         if shape is None and reference:
             low = reference.lower()
