@@ -151,6 +151,37 @@ def test_insignificant_white_space_goes_and_nothing_else(value: Any, indent: Any
     assert json_text(json.dumps(value, indent=indent).encode()) == json.dumps(value, separators=(",", ":")).encode()
 
 
+_SPACE = st.text(" \t\r\n", max_size=2)
+_SCALARS = st.sampled_from(
+    ['""', '"\\\\"', '"a, b"', '"{ }"', '": ["', '"\\": {\\"a\\": 1"', "0", "-1.5e3", "1E2", "true", "false", "null"]
+)
+
+
+@st.composite
+def _spaced(draw: st.DrawFn, depth: int = 3) -> tuple[str, str]:
+    """A JSON text with white space anywhere between its tokens, and without."""
+    kind = draw(st.sampled_from("sao" if depth else "s"))
+    before, after = draw(_SPACE), draw(_SPACE)
+    if kind == "s":
+        scalar = draw(_SCALARS)
+        return before + scalar + after, scalar
+    items = draw(st.lists(_spaced(depth - 1), max_size=3))
+    if kind == "a":
+        return before + "[" + (",".join(loose for loose, _ in items) or draw(_SPACE)) + "]" + after, "[" + ",".join(
+            tight for _, tight in items
+        ) + "]"
+    keys = [draw(st.sampled_from(['""', '"k"', '"k\\\\"', '"\\""'])) for _ in items]
+    spaced = [draw(_SPACE) + key + draw(_SPACE) + ":" + loose for key, (loose, _) in zip(keys, items, strict=True)]
+    tight = [f"{key}:{value}" for key, (_, value) in zip(keys, items, strict=True)]
+    return before + "{" + (",".join(spaced) or draw(_SPACE)) + "}" + after, "{" + ",".join(tight) + "}"
+
+
+@given(_spaced())
+def test_white_space_between_tokens_goes_and_within_strings_stays(texts: tuple[str, str]):
+    loose, tight = texts
+    assert json_text(loose.encode()).decode() == tight
+
+
 def test_a_body_nested_deeper_than_the_decoder_goes_still_loses_its_white_space():
     deep = b"[ " * 5000 + b'" \\" "' + b" ]" * 5000
     assert json_text(deep) == b"[" * 5000 + b'" \\" "' + b"]" * 5000

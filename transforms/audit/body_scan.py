@@ -7,11 +7,9 @@ dozen passes that it stands for.
 
 from __future__ import annotations
 
-from functools import cache
-from threading import local
 from typing import Final
 
-import hyperscan
+from transforms.audit.scanner import Scanner
 
 _S: Final = rb"[\x09-\x0d ]"
 _WORD: Final = rb"(?:pass|secret|token)"
@@ -106,31 +104,5 @@ _PATTERNS: Final = (
     (WORDS, rb"\A[^\"]*" + _WORD),
     (WORDS, rb"[^\"]{4096}"),
 )
-_FLAGS: Final = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_CASELESS
-_own: Final = local()  # the working memory of a scan serves one thread at a time
-
-
-def _note(kind: int, _start: int, _end: int, _flags: int, found: list[int]) -> None:
-    found.append(kind)
-
-
-@cache
-def _database() -> hyperscan.Database:
-    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-    kinds, patterns = zip(*_PATTERNS, strict=True)
-    database.compile(expressions=patterns, ids=kinds, elements=len(patterns), flags=[_FLAGS] * len(patterns))
-    return database
-
-
-def _scratch() -> hyperscan.Scratch:
-    scratch: hyperscan.Scratch | None = getattr(_own, "scratch", None)
-    if scratch is None:
-        scratch = _own.scratch = hyperscan.Scratch(_database())
-    return scratch
-
-
-def scan_body(body: bytes) -> list[int]:
-    """What there is to look at, in any order; nothing in most bodies."""
-    found: list[int] = []
-    _database().scan(body, match_event_handler=_note, context=found, scratch=_scratch())  # type: ignore[arg-type]  # the context is any object
-    return found
+scan_body: Final = Scanner(_PATTERNS)
+"""Says of a body what there is to look at, in any order; nothing in most bodies."""

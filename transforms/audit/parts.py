@@ -17,6 +17,7 @@ from transforms.audit import avro
 from transforms.audit.event import Event, Text
 from transforms.audit.members import members
 from transforms.audit.pointer_tokens import escape_pointer
+from transforms.audit.scanner import Scanner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,17 @@ _CACHE_LIMIT: Final = 1_000  # a small table stays in the processor's caches; wh
 _INT32: Final = 1 << 31
 
 compact = msgspec.json.format
+# White space where it may be insignificant: between tokens. Text within strings seldom looks like that, and servers write none.
+_VALUE: Final = rb'(?:["{\[0-9\-]|true|false|null)'
+_loose_space: Final = Scanner(
+    [
+        (0, rb'["}\]0-9el][ \t\r\n]+[,:}\]]'),
+        (0, rb'\{[ \t\r\n]+["}]'),
+        (0, rb"\[[ \t\r\n]+(?:\]|" + _VALUE + rb")"),
+        (0, rb'(?:[^\\]|\\\\)":[ \t\r\n]+' + _VALUE),
+        (0, rb",[ \t\r\n]+" + _VALUE),
+    ]
+)
 _without_space: Final = pattern(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]+').sub
 
 
@@ -75,6 +87,8 @@ _errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 def json_text(raw: bytes) -> bytes:
     """JSON without insignificant white space, otherwise as it was: escapes, numbers and repeated keys stay."""
     if not (b" " in raw or b"\n" in raw or b"\t" in raw or b"\r" in raw):  # most bodies, and looking costs a tenth
+        return raw
+    if raw[0] > 0x20 < raw[-1] and not _loose_space(raw):
         return raw
     try:
         return compact(raw, indent=-1)
