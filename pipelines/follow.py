@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import threading
@@ -14,6 +13,7 @@ import msgspec
 from pipelines.gauges import EVERY, Gauges, Reporter
 from pipelines.ledger import read_ranges
 from pipelines.plan import Held
+from pipelines.spare_memory import give_back
 from transforms.audit.account import Account
 from transforms.connectors.sources import SourceError
 
@@ -199,7 +199,7 @@ class Follower:
 
     def _cycle(self, stretches: list[Stretch], gaps: list[Gap], watermark: int, began: float, *, last: bool) -> None:
         done = self._cycles.run(stretches, gaps, watermark, last=last)
-        gc.collect()  # a graph refers to itself, and holds what it reduced until the collector, which looks seldom, comes by
+        give_back()
         for source in self._sources:
             source.acknowledge()
         self._gauges.since(None)

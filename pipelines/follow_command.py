@@ -15,6 +15,7 @@ from pipelines.display import report_following, summary_of
 from pipelines.follow import Follower, Stop
 from pipelines.graph import RepeatedOptions, local_options
 from pipelines.options import LONGEST_WINDOW, ConfigurationError
+from pipelines.spare_memory import map_large_blocks
 from pipelines.watermark import Watermark
 from transforms.connectors import storage
 from transforms.connectors.sources import SourceError
@@ -59,6 +60,7 @@ def follow(
     parsed: PipelineOptions,
 ) -> int:
     """Follow, or drain; gives the exit code. Raises ConfigurationError before anything is done, then SourceError and CycleError."""
+    map_large_blocks()
     clock = Clock()
     began = clock.moment()
     numbers = gauges.Gauges(clock.moment)
