@@ -17,18 +17,24 @@ if TYPE_CHECKING:
     from transforms.connectors.sources import Source
 
 SOURCES: Final = {"kafka": "kafka_source", "pubsub": "pubsub_source", None: "followed_files"}
+CONFIGURED: Final = ("kafka",)  # those that take client settings
 
 
 def is_followed(known: argparse.Namespace) -> bool:
     """Whether the flags ask for runs without end, or for a broker's messages."""
-    given = [text.partition(",")[2] if text.startswith("cluster=") else text for text in known.input or ()]
-    return known.follow or any(storage.scheme(text) in BROKERS for text in given)
+    return known.follow or any(storage.scheme(_place(text)) in BROKERS for text in known.input or ())
+
+
+def _place(text: str) -> str:
+    return text.partition(",")[2] if text.startswith("cluster=") else text
 
 
 def sources_of(known: argparse.Namespace, problems: list[str]) -> list[Source]:
     """The source of each input, in order; what is wrong with them is added to `problems`."""
     found: list[Source] = []
     settings = client_settings(known.client_config, problems)
+    if known.client_config is not None and not any(storage.scheme(_place(text)) in CONFIGURED for text in known.input or ()):
+        problems.append(f"--client_config {known.client_config}: no --input takes client settings; kafka://… does")
     for text in known.input or [SAMPLE]:
         try:
             given = parse_input(text, known.cluster)
@@ -44,7 +50,7 @@ def sources_of(known: argparse.Namespace, problems: list[str]) -> list[Source]:
         except ModuleNotFoundError:
             problems.append(f"--input {text}: not an input that can be followed yet")
             continue
-        of_client = settings if kind in BROKERS else {}
+        of_client = settings if kind in CONFIGURED else {}
         source, wrong = module.parse(given.pattern, given.cluster, follow=known.follow, settings=of_client, output=known.output)
         problems += wrong
         if source is not None:

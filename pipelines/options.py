@@ -108,7 +108,7 @@ def add_following_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="how long content is gathered before it is reduced and committed; longer makes fewer and larger files. Default: 2s",
     )
-    group.add_argument("--client_config", metavar="FILE", help="further settings of the broker's client, name=value lines")
+    group.add_argument("--client_config", metavar="FILE", help="further settings of the Kafka client, name=value lines")
     group.add_argument(
         "--metrics_port", metavar="[HOST:]PORT", help="serve numbers for Prometheus at /metrics; on the loopback where no host is given"
     )

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines import follow_command, gauges, reduce, verify
 from pipelines.follow import Stop
-from pipelines.followed_inputs import client_settings
+from pipelines.followed_inputs import client_settings, sources_of
 from tests.pipelines.followed import Journal, ScriptedSource
 from tests.pipelines.job import account
 from tests.pipelines.test_follow import request
@@ -177,6 +177,7 @@ def test_all_that_is_wrong_is_listed_at_once(tmp_path: Path, capsys: pytest.Capt
         "--metrics_port many: expected PORT or HOST:PORT",
         "line 3 is not name=value",
         "line 4: security.protocol is set twice",
+        f"--client_config {config}: no --input takes client settings; kafka://… does",
     ):
         assert problem in said
 
@@ -189,6 +190,24 @@ def test_settings_of_clients_are_lines_of_name_and_value(tmp_path: Path):
     assert client_settings(None, problems) == {}
     assert client_settings(str(tmp_path / "absent"), problems) == {}
     assert problems == [f"--client_config {tmp_path / 'absent'}: cannot be read (No such file or directory)"]
+
+
+def test_settings_of_a_client_that_no_input_has_are_refused(tmp_path: Path):
+    config = tmp_path / "client.properties"
+    config.write_text("security.protocol=SSL\n")
+
+    def refused(*inputs: str) -> bool:
+        known, _ = reduce.parser().parse_known_args([*(f"--input={each}" for each in inputs), "--follow", f"--client_config={config}"])
+        problems: list[str] = []
+        sources_of(known, problems)
+        return any(problem.endswith(": no --input takes client settings; kafka://… does") for problem in problems)
+
+    log, topic, subscription = str(tmp_path), "kafka://127.0.0.1:9/audit", "pubsub://projects/shop-logs/subscriptions/audit"
+    assert refused()
+    assert refused(subscription)
+    assert refused(log, f"cluster=east,{subscription}")
+    assert not refused(topic)
+    assert not refused(log, f"cluster=east,{topic}", subscription)
 
 
 def test_open_windows_of_another_length_are_refused_until_they_are_settled(
