@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 PARTITIONS: Final = 3
 BACKLOG: Final = 100_000  # messages that wait to be read, at most: full speed, and a disk that does not fill
-SAMPLED: Final = 5.0  # seconds between two looks at memory
+SAMPLED: Final = 1.0  # seconds between two looks at memory, which goes up and down with each cycle
+HORIZON: Final = "1m"  # where memory is looked at
 PACE: Final = 2000  # events a second, where latency is measured
 LATENCY_SECONDS: Final = 30
 START: Final = 10  # seconds that the job has to start, and
 SETTLE: Final = 15  # to commit what was published last
 _TICK: Final = 0.01
-_WARM: Final = 4  # that part of a run is not looked at: caches fill
 _TIME: Final = re.compile(rb'"stageTimestamp":"([^"]+)"')
 _AUDIT_ID: Final = re.compile(rb'("auditID":")([^"]{8})')
 _MOMENT: Final = re.compile(rb'("(?:requestReceivedTimestamp|stageTimestamp)":")(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)')
@@ -90,11 +90,10 @@ def described(rows: Sequence[dict[str, Any]], of_files: float) -> Iterator[str]:
             continue
         share = each["events per CPU s"] / of_files
         yield f"{each['step']}: {each['events']:,} events, {each['events per CPU s']:,.0f} per CPU second, {share:.2f} of the file path's"
-        if "samples" in each:
-            means = f"{each['first half MB']:,.0f} MB in the first half, {each['second half MB']:,.0f} in the second"
-            yield f"  memory: {means}, {each['peak MB']:,.0f} at most; by second: " + " ".join(
-                f"{at}:{memory}" for at, memory, _ in each["samples"][:: max(1, len(each["samples"]) // 30)]
-            )
+        if "by minute" in each:
+            thirds = f"{each['second third MB']:,.0f} MB on average in the second third, {each['last third MB']:,.0f} in the last"
+            yield f"  memory: {thirds}: {each['growth']:+.1%} (bound 3 % over 15 minutes); {each['peak MB']:,.0f} at most"
+            yield "  by minute, average/most: " + " ".join(f"{mean}/{most}" for mean, most in each["by minute"])
         else:
             yield f"  bound 0.60; {each['peak MB']:,.0f} MB at most"
 
@@ -186,11 +185,11 @@ class Following:
 
 
 def soaked(broker: Broker, minutes: float, work: Path) -> dict[str, Any]:
-    """Feed a job as fast as it reads, and look at its memory every few seconds."""
+    """Feed a job as fast as it reads, and look at its memory all the time: the first third of it is for warming up."""
     samples: list[tuple[float, int, int]] = []
     over = threading.Event()
-    # What is remembered grows to the end of the horizon, by 8 bytes an event: after a minute it grows no longer.
-    with Following(broker, "soak", work, "--dedupe_horizon=1m") as job:
+    # What is remembered grows to the end of both horizons, by 8 bytes an event and twice that at most; then no longer.
+    with Following(broker, "soak", work, f"--dedupe_horizon={HORIZON}", f"--completion_wait={HORIZON}") as job:
         feeder = threading.Thread(target=_feed, args=(broker, job, work, over))
         feeder.start()
         try:
@@ -205,17 +204,31 @@ def soaked(broker: Broker, minutes: float, work: Path) -> dict[str, Any]:
             over.set()
             feeder.join()
     seconds, _, events = samples[-1]
-    warm = [memory for _, memory, _ in samples[len(samples) // _WARM :]]
-    half = len(warm) // 2
+    found = held([(at, memory) for at, memory, _ in samples])
     return {
         "step": f"at full speed for {seconds / 60:.1f} minutes",
         "events": events,
         "events/s": events / seconds,
         "events per CPU s": events / used,
-        "peak MB": max(memory for _, memory, _ in samples) / 1e6,
-        "first half MB": fmean(warm[:half]) / 1e6,
-        "second half MB": fmean(warm[half:]) / 1e6,
-        "samples": [[round(at), round(memory / 1e6), count] for at, memory, count in samples],
+        **found,
+    }
+
+
+def held(samples: Sequence[tuple[float, int]]) -> dict[str, Any]:
+    """What (second, bytes) come to: in MB the peak, the averages of the second and the last third of the time, and each minute's."""
+    whole = max(1, round(samples[-1][0] / 60))
+    third = samples[-1][0] / 3
+    second = fmean(memory for at, memory in samples if third < at <= 2 * third) / 1e6
+    last = fmean(memory for at, memory in samples if at > 2 * third) / 1e6
+    minutes: dict[int, list[int]] = {}
+    for at, memory in samples:
+        minutes.setdefault(min(int(at // 60), whole - 1), []).append(memory)
+    return {
+        "peak MB": max(memory for _, memory in samples) / 1e6,
+        "second third MB": second,
+        "last third MB": last,
+        "growth": last / second - 1,
+        "by minute": [[round(fmean(found) / 1e6), round(max(found) / 1e6)] for _, found in sorted(minutes.items())],
     }
 
 

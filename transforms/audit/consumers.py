@@ -25,13 +25,10 @@ _BODIES: Final = ("requestObject", "responseObject")
 
 
 class Redacted(msgspec.Struct):
-    """An event at one level, redacted; once one consumer has encoded it, also what its record begins with and what follows the rule.
-
-    `encoded`: the record up to its source, what it is sorted by, its reductions and flags (`record.encode_event`).
-    """
+    """An event at one level, redacted; once one consumer has encoded it, also its content, what it is sorted by, and its digest."""
 
     event: Event
-    encoded: tuple[tuple[bytes, ...], tuple[str, str, str], bytes] | None = None
+    content: tuple[bytes, tuple[str, str, str], bytes] | None = None
 
 
 class _Body(msgspec.Struct):
