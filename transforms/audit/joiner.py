@@ -187,7 +187,10 @@ def _stands_alone(record: bytes) -> bool:
 
 def needs_joiner(first_bytes: bytes) -> bool:
     """Whether a file that begins so may hold records in several lines."""
-    if b'"protoPayload"' in first_bytes or _cri_lines(first_bytes) is not None:
+    if b'"protoPayload"' in first_bytes:
+        return True
+    # A search line by line takes thirty times as long as one for a word.
+    if (b" stdout " in first_bytes or b" stderr " in first_bytes) and _cri_lines(first_bytes) is not None:
         return True
     return b'"log"' in first_bytes and any(stream in first_bytes for stream in _DOCKER)
 

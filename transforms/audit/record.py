@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from transforms.audit.resolve_copies import LooseEvent
     from transforms.audit.times import Time
 
-_PLAIN_TAIL: Final = avro.NULL + avro.EMPTY + avro.EMPTY
+_PLAIN_MARKS: Final = avro.EMPTY + avro.EMPTY
 _NO_REFERENCE: Final = (avro.NULL, None, NO_OBJECT)
 
 
@@ -102,12 +102,11 @@ def _place(kind: str, path: str) -> bytes:
     return avro.string(kind) + avro.string(path)
 
 
-def _tail(rule: int | None, reductions: list[Reduction] | None, flags: list[str] | None) -> bytes:
-    number = avro.NULL if rule is None else avro.SOME + avro.long(rule)
+def _marks(reductions: list[Reduction] | None, flags: list[str] | None) -> bytes:
     cuts = avro.EMPTY
     if reductions:
         cuts = avro.array([_place(kind, path) + avro.long(count) + avro.long(size) for kind, path, count, size in sorted(reductions)])
-    return number + cuts + (avro.array([avro.string(name) for name in sorted(flags)]) if flags else avro.EMPTY)
+    return cuts + (avro.array([avro.string(name) for name in sorted(flags)]) if flags else avro.EMPTY)
 
 
 def stream_part(uri: str, partition: int | None) -> bytes:
@@ -148,15 +147,19 @@ def encode_event(event: Event, cluster: str, stream: bytes, time: Time | None = 
     `stream` of its source as encoded by `stream_part`; `time` is the `time_part` of its stage, if at hand.
     """
     moment, reached, plain = time or time_part(event.stageTimestamp)
-    name = cluster_part(cluster)
     shared: Any = event.shared
-    if type(shared) is Redacted and shared.content is not None:
-        body, key, identity = shared.content
+    front: tuple[bytes, ...]
+    if type(shared) is Redacted and shared.encoded is not None:
+        front, key, marks = shared.encoded
     else:
+        name = cluster_part(cluster)
         body, key = content_and_key(event, reached, plain)
         identity = blake2b(name + body, digest_size=16).digest()
+        front = (body, name, identity, stream, avro.long(event.offset), avro.long(event.item))  # type: ignore[arg-type]
+        marks = _PLAIN_MARKS if event.reductions is None and event.flags is None else _marks(event.reductions, event.flags)
         if type(shared) is Redacted:
-            shared.content = body, key, identity
+            front = (b"".join(front),)
+            shared.encoded = front, key, marks
     merged: Any = event.merged
     if merged is not None and len(merged) == 1:  # nearly every final event of a full log
         stage = merged[0]
@@ -171,19 +174,7 @@ def encode_event(event: Event, cluster: str, stream: bytes, time: Time | None = 
         stages = _stages([(event.stage, moment, reached), *[(stage.stage, *time_part(stage.stageTimestamp)[:2]) for stage in merged]])
     else:
         stages = _ONE + _stage_name(event.stage) + reached + b"\0"
-    bare = event.rule is None and event.reductions is None and event.flags is None
-    return b"".join(
-        (
-            body,
-            name,
-            identity,
-            stream,
-            avro.long(event.offset),  # type: ignore[arg-type]
-            avro.long(event.item),  # type: ignore[arg-type]
-            stages,
-            _PLAIN_TAIL if bare else _tail(event.rule, event.reductions, event.flags),
-        )
-    ), key
+    return b"".join((*front, stages, avro.NULL if event.rule is None else avro.SOME + avro.long(event.rule), marks)), key
 
 
 def encode_loose(event: LooseEvent, merged: list[LooseEvent]) -> bytes:
@@ -200,6 +191,7 @@ def encode_loose(event: LooseEvent, merged: list[LooseEvent]) -> bytes:
             digest(event.cluster, event.content),
             source,
             _stages(stages),
-            _tail(event.rule, event.reductions, event.flags),
+            avro.NULL if event.rule is None else avro.SOME + avro.long(event.rule),
+            _marks(event.reductions, event.flags),
         )
     )
