@@ -15,7 +15,7 @@ _DEFERRED: Final = ("httplib2", "requests")
 
 
 class _Deferred(ModuleType):
-    """Stands in for a module until something of it is asked for. (`importlib.util.LazyLoader` loads it when it is imported twice.)"""
+    """Stands in for a module until something of it is asked for; `importlib.util.LazyLoader` loads it as soon as it is imported twice."""
 
     def __getattr__(self, name: str) -> Any:
         if sys.modules.get(self.__name__) is self:
