@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.audit.logs import TARGETS, stages_of
-from tests.audit.reduction import KEY, record, records, settings
+from tests.audit.reduction import KEY, STARTED, record, records, settings
 from tests.examples import an_event, lines
 from transforms.audit.account import Account
 from transforms.audit.block import DeadLetter, RawBlock, Split
-from transforms.audit.record import stream_part
+from transforms.audit.cycle import Cycle
+from transforms.audit.memory import ROW
+from transforms.audit.record import source_part, stream_part
 from transforms.audit.reduce_split import reduce_split
 from transforms.audit.settings import UNKNOWN_HOUR, Compiled, hour_of
 from transforms.audit.settle_events import Unit, encode_dead_letter
@@ -42,6 +45,18 @@ def test_a_small_split_is_one_unit_with_an_account_per_block():
 def test_every_settled_id_is_told_as_a_hash():
     (unit,) = units(lines(*[an_event(auditID=f"{number}", requestReceivedTimestamp="x") for number in range(5)]))
     assert len(unit.ids) + 8 * len(unit.loose) == 40
+
+
+def test_what_is_remembered_is_what_the_record_says_whatever_else_it_holds():
+    looks_like_its_source = source_part(stream_part("/log", None), 0, 0).decode()
+    data = lines(an_event(auditID=looks_like_its_source), an_event(auditID="plain"), an_event(auditID="plain", stage="Panic"))
+    block = RawBlock(SPLIT, Account(0, 0, len(data), size=len(data)), 0, data, last=True)
+    (unit,) = reduce_split([block], COMPILED, SPLIT, cycle=Cycle(now=STARTED, closed=0, closing=0, wait=0))
+    kept = [each for found in unit.blocks for each in records(found)]
+    assert {each["auditID"] for each in kept} >= {looks_like_its_source}
+    assert len(kept) + len(unit.loose) == 3
+    remembered = {row.tobytes() for row in np.frombuffer(unit.settled, dtype=ROW)["digest"]}
+    assert remembered == {each["digest"] for each in kept}
 
 
 def test_many_rows_go_before_the_split_ends(monkeypatch: pytest.MonkeyPatch):

@@ -32,6 +32,7 @@ ROWS_LIMIT = 20_000
 EXEMPLAR_BYTES = 64 << 20
 HASHED_AT_ONCE: Final = 4096
 LOOSE: Final = "loose"
+DIGEST_SIZE: Final = 16
 
 
 class Unit(msgspec.Struct, array_like=True):
@@ -97,7 +98,9 @@ class EventSettler:
         add, trace, fixed, stream = self._builder.add, self._trace, self._split.cluster, self._stream
         earliest, latest = ODD_BEFORE, settings.started + ODD_AFTER
         kept = folded = before = 0
-        for event in events:
+        digests: dict[int, bytes] = {}  # of what is kept, by its place here
+        followed = self._settled is not None
+        for at, event in enumerate(events):
             time = time_part(event.stageTimestamp)
             moment = time[0]
             if moment is not None and not earliest <= moment <= latest:
@@ -125,6 +128,8 @@ class EventSettler:
                     trace(event, "folded", None)
                 continue
             record, key = encode_event(event, cluster, stream, time)
+            if followed:
+                digests[at] = _digest_within(record, source_part(stream, event.offset, event.item))  # type: ignore[arg-type]
             add("events", UNKNOWN_HOUR if moment is None else moment - moment % HOUR, key, record)
             account.kept += 1
             kept += event.size  # type: ignore[operator]
@@ -133,7 +138,7 @@ class EventSettler:
             if trace:
                 trace(event, "kept", why)
         if self._settled is not None:
-            self._note_settled(events)
+            self._note_settled(events, digests)
         if events:
             for outcome, size in (("kept", kept), ("folded", folded), ("merged", before)):
                 account.weigh(outcome, size)
@@ -146,13 +151,17 @@ class EventSettler:
         for stage in stages or ():
             stage.account.fold_into(window, 0, 1)
 
-    def _note_settled(self, events: list[Event]) -> None:
-        """Note what later runs must know of these events and the stages merged into them, and how late it is."""
+    def _note_settled(self, events: list[Event], digests: dict[int, bytes]) -> None:
+        """Note what later runs must know of these events and the stages merged into them, and how late it is.
+
+        `digests`: those at hand, by place of their event; empty where it could not be told from the record.
+        """
         add, fixed = self._settled.add, self._split.cluster  # type: ignore[union-attr]
-        for event in events:
+        for at, event in enumerate(events):
             cluster: str = fixed or event.cluster or DEFAULT_CLUSTER
+            add(cluster, event.auditID, event.stage, digests.get(at) or digest(cluster, content(event)))  # type: ignore[arg-type]
             merged: Any = event.merged
-            for each in (event, *(merged or ())):
+            for each in merged or ():
                 add(cluster, each.auditID, each.stage, digest(cluster, content(each)))
             moment: int | None = event.moment
             account: Any = event.account
@@ -210,6 +219,12 @@ class EventSettler:
 
     def _record(self, event: Event, cluster: str) -> bytes:
         return encode_event(event, cluster, self._stream)[0]
+
+
+def _digest_within(record: bytes, source: bytes) -> bytes:
+    """The digest that an encoded event holds, right before its source; b"" where something else in it looks like that source."""
+    at = record.find(source)
+    return record[at - DIGEST_SIZE : at] if at == record.rfind(source) else b""
 
 
 def weigh_cuts(account: Account, reductions: list[Reduction]) -> None:
