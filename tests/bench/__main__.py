@@ -1,8 +1,9 @@
 """Measure the whole run on one core, each step's kernel, and the floor beside them, on the same files in the same minutes.
 
-Then the same events in envelopes, beside plain lines; and from Kafka.
+Then three policies beside one, the same events in envelopes, beside plain lines; and from Kafka.
 
-python -m tests.bench [--data DIR] [--repeat_to 1GB] [--kernel_bytes 128MB] [--envelope_bytes 32MB] [--kafka_minutes 15] [--json]
+python -m tests.bench [--data DIR] [--repeat_to 1GB] [--kernel_bytes 128MB] [--consumer_bytes 300MB] [--envelope_bytes 32MB]
+                      [--kafka_minutes 15] [--json]
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import kafka
+from tests.bench import consumers, kafka
 from tests.bench.corpus import corpus, whole_lines
 from tests.bench.envelopes import BOUND
+from tests.bench.kernels import POLICY, RULES
 from tests.bench.measure import pinned
 
 _UNITS: Final = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -135,6 +137,9 @@ def main(argv: list[str]) -> int:
         "--kernel_bytes", type=size_of, default=size_of("128MB"), help="how much of the logs the kernels read. Default: 128MB"
     )
     parser.add_argument(
+        "--consumer_bytes", type=size_of, default=size_of("300MB"), help="how much of the logs several consumers read. Default: 300MB"
+    )
+    parser.add_argument(
         "--envelope_bytes", type=size_of, default=size_of("32MB"), help="how much of the logs is wrapped in envelopes. Default: 32MB"
     )
     parser.add_argument(
@@ -151,14 +156,18 @@ def main(argv: list[str]) -> int:
         python, part = sys.version.split()[0], asked.kernel_bytes / MB
         print(f"{len(paths)} file(s), {size / MB:,.1f} MB; Python {python}, one core; kernels read {part:,.0f} MB at most", file=sys.stderr)
         rows = measured(paths, Path(work), asked.kernel_bytes)
+        shared = consumers.measured(head_of(paths, Path(work) / "shared.ndjson", asked.consumer_bytes), Path(work))
         envelopes = enveloped(paths, Path(work), asked.envelope_bytes)
         streamed = kafka.measured(paths, Path(work), asked.kafka_minutes) if asked.kafka_minutes else []
     if asked.json:
-        print(json.dumps({"steps": rows, "envelopes": envelopes, "kafka": streamed}))
+        print(json.dumps({"steps": rows, "consumers": shared, "envelopes": envelopes, "kafka": streamed}))
     else:
         floor, whole = rows[0]["CPU s"], rows[1]["CPU s"]
         print(table(rows))
-        print(f"\nwhole run: {whole:.2f} CPU s, start-up included; {whole / floor:.2f} times the floor ({floor:.2f} CPU s)\n")
+        print(f"\nwhole run: {whole:.2f} CPU s, start-up included; {whole / floor:.2f} times the floor ({floor:.2f} CPU s)")
+        decisions = next(each for each in rows if each["step"] == POLICY)
+        print(f"policy: {1e6 / decisions['events/s']:.2f} µs an event, {RULES} rules, all that the step does included\n")
+        print(*consumers.described(shared), "", sep="\n")
         print(table(envelopes))
         print(f"\nCPU seconds per GB of the events as plain lines; of plain: without unpacking, {BOUND} times at most\n")
         print(*kafka.described(streamed, rows[1]["events/s"]), sep="\n")

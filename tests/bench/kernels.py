@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 KEY: Final = b"the bench needs no secret at all"
 RULES: Final = 100
+POLICY: Final = f"policy, {RULES} rules"
 
 
 def policy_of(rules: int) -> bytes:
@@ -101,7 +102,7 @@ def _left(events: Iterable[Event]) -> int:
 class Kernels:
     """The steps, each with its clock; what goes from one to the next is real."""
 
-    names: Final = ("read", "parse", "policy, 100 rules", "merge", "strip", "redact", "fold", "encode and compress", "dedupe and resolve")
+    names: Final = ("read", "parse", POLICY, "merge", "strip", "redact", "fold", "encode and compress", "dedupe and resolve")
 
     def __init__(self) -> None:
         self.clocks = {name: Clock() for name in self.names}
@@ -144,9 +145,9 @@ class Kernels:
             self.events += block.account.events
             self.size += block.account.size
             clocks["parse"].out += _left(block.events)
-            with clocks["policy, 100 rules"]:
+            with clocks[POLICY]:
                 apply_policy(self.policy, block)
-            clocks["policy, 100 rules"].out += _left(block.events)
+            clocks[POLICY].out += _left(block.events)
             with clocks["merge"]:
                 merger.feed(block)
             clocks["merge"].out += self._left(block)
