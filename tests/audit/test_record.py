@@ -31,7 +31,7 @@ def parsed(*events: dict[str, Any] | bytes) -> list[Event]:
 
 
 def record_of(event: Event) -> dict[str, Any]:
-    raw, _ = encode_event(event, "prod", stream_part("a.log", None))
+    raw, *_ = encode_event(event, "prod", stream_part("a.log", None))
     file = io.BytesIO(raw)
     record: Any = fastavro.schemaless_reader(file, SCHEMA)  # type: ignore[call-arg]
     assert file.tell() == len(raw)

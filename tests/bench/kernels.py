@@ -161,7 +161,7 @@ class Kernels:
                 kept = self._fold(block, reads)
             with clocks["encode and compress"]:
                 for event in kept:
-                    record, key = encode_event(event, DEFAULT_CLUSTER, stream)
+                    record, key, _ = encode_event(event, DEFAULT_CLUSTER, stream)
                     builder.add("events", hour_of(event.moment), key, record)
                 packed = builder.rest() if raw.last else builder.full()
             clocks["encode and compress"].out += sum(len(each.packed) for each in packed)

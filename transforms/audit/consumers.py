@@ -27,11 +27,11 @@ _BODIES: Final = ("requestObject", "responseObject")
 class Redacted(msgspec.Struct):
     """An event at one level, redacted; once one consumer has encoded it, also what its record begins with and what follows the rule.
 
-    `encoded`: the record up to its source, what it is sorted by, its reductions and flags (`record.encode_event`).
+    `encoded`: the record up to its source, what it is sorted by, its reductions and flags, its digest (`record.encode_event`).
     """
 
     event: Event
-    encoded: tuple[tuple[bytes, ...], tuple[str, str, str], bytes] | None = None
+    encoded: tuple[tuple[bytes, ...], tuple[str, str, str], bytes, bytes] | None = None
 
 
 class _Body(msgspec.Struct):

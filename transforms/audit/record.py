@@ -141,8 +141,8 @@ _ONE: Final = avro.long(1)
 _TWO: Final = avro.long(2)
 
 
-def encode_event(event: Event, cluster: str, stream: bytes, time: Time | None = None) -> tuple[bytes, SortKey]:
-    """The record of a redacted event with the stages merged into it, and what it is sorted by.
+def encode_event(event: Event, cluster: str, stream: bytes, time: Time | None = None) -> tuple[bytes, SortKey, bytes]:
+    """The record of a redacted event with the stages merged into it, what it is sorted by, and its digest.
 
     `stream` of its source as encoded by `stream_part`; `time` is the `time_part` of its stage, if at hand.
     """
@@ -150,7 +150,7 @@ def encode_event(event: Event, cluster: str, stream: bytes, time: Time | None = 
     shared: Any = event.shared
     front: tuple[bytes, ...]
     if type(shared) is Redacted and shared.encoded is not None:
-        front, key, marks = shared.encoded
+        front, key, marks, identity = shared.encoded
     else:
         name = cluster_part(cluster)
         body, key = content_and_key(event, reached, plain)
@@ -159,7 +159,7 @@ def encode_event(event: Event, cluster: str, stream: bytes, time: Time | None = 
         marks = _PLAIN_MARKS if event.reductions is None and event.flags is None else _marks(event.reductions, event.flags)
         if type(shared) is Redacted:
             front = (b"".join(front),)
-            shared.encoded = front, key, marks
+            shared.encoded = front, key, marks, identity
     merged: Any = event.merged
     if merged is not None and len(merged) == 1:  # nearly every final event of a full log
         stage = merged[0]
@@ -174,7 +174,7 @@ def encode_event(event: Event, cluster: str, stream: bytes, time: Time | None = 
         stages = _stages([(event.stage, moment, reached), *[(stage.stage, *time_part(stage.stageTimestamp)[:2]) for stage in merged]])
     else:
         stages = _ONE + _stage_name(event.stage) + reached + b"\0"
-    return b"".join((*front, stages, avro.NULL if event.rule is None else avro.SOME + avro.long(event.rule), marks)), key
+    return b"".join((*front, stages, avro.NULL if event.rule is None else avro.SOME + avro.long(event.rule), marks)), key, identity
 
 
 def encode_loose(event: LooseEvent, merged: list[LooseEvent]) -> bytes:

@@ -32,7 +32,6 @@ ROWS_LIMIT = 20_000
 EXEMPLAR_BYTES = 64 << 20
 HASHED_AT_ONCE: Final = 4096
 LOOSE: Final = "loose"
-DIGEST_SIZE: Final = 16
 
 
 class Unit(msgspec.Struct, array_like=True):
@@ -127,9 +126,9 @@ class EventSettler:
                 if trace:
                     trace(event, "folded", None)
                 continue
-            record, key = encode_event(event, cluster, stream, time)
+            record, key, identity = encode_event(event, cluster, stream, time)
             if followed:
-                digests[at] = _digest_within(record, source_part(stream, event.offset, event.item))  # type: ignore[arg-type]
+                digests[at] = identity
             add("events", UNKNOWN_HOUR if moment is None else moment - moment % HOUR, key, record)
             account.kept += 1
             kept += event.size  # type: ignore[operator]
@@ -154,7 +153,7 @@ class EventSettler:
     def _note_settled(self, events: list[Event], digests: dict[int, bytes]) -> None:
         """Note what later runs must know of these events and the stages merged into them, and how late it is.
 
-        `digests`: those at hand, by place of their event; empty where it could not be told from the record.
+        `digests`: of the kept ones, by place.
         """
         add, fixed = self._settled.add, self._split.cluster  # type: ignore[union-attr]
         for at, event in enumerate(events):
@@ -219,12 +218,6 @@ class EventSettler:
 
     def _record(self, event: Event, cluster: str) -> bytes:
         return encode_event(event, cluster, self._stream)[0]
-
-
-def _digest_within(record: bytes, source: bytes) -> bytes:
-    """The digest that an encoded event holds, right before its source; b"" where something else in it looks like that source."""
-    at = record.find(source)
-    return record[at - DIGEST_SIZE : at] if at == record.rfind(source) else b""
 
 
 def weigh_cuts(account: Account, reductions: list[Reduction]) -> None:
