@@ -10,7 +10,7 @@ from typing import Final
 
 import apache_beam as beam
 import msgspec
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions, WorkerOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.transforms import userstate
 
 from transforms.aggregate_reads import AggregateOpenReads, AggregateReads
@@ -132,7 +132,6 @@ def local_options(parsed: PipelineOptions, splits: int, size: int, *, chosen: bo
         many = cores > 1 and splits > 1 and size >= WORTH_WORKERS
         direct.direct_running_mode = "multi_processing" if many else "in_memory"
         direct.direct_num_workers = min(cores, splits) if many else 1
-    parsed.view_as(WorkerOptions).default_sdk_harness_log_level = "CRITICAL"  # a worker's traceback may quote an event
     root = str(Path(__file__).parent.parent)
     os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])  # workers import us too
-    parsed.view_as(StandardOptions).runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+    parsed.view_as(StandardOptions).runner = "pipelines.local_runner.LocalRunner"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 
@@ -12,7 +13,8 @@ class PlaceAndKind(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """One line, without the message."""
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
-        print(f"{record.levelname.lower()} in {record.name}:{record.lineno} {kind}".rstrip(), file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody may be listening, or the disk be full: no reason to stop a worker
+            print(f"{record.levelname.lower()} in {record.name}:{record.lineno} {kind}".rstrip(), file=sys.stderr)
 
 
 def quiet_logs() -> None:
@@ -20,3 +22,10 @@ def quiet_logs() -> None:
     root = logging.getLogger()
     root.handlers = [PlaceAndKind(level=logging.ERROR)]
     root.setLevel(logging.ERROR)
+
+
+def quiet_workers() -> None:
+    """Keep Beam's workers from printing tracebacks, which they do beside logging them."""
+    from apache_beam.runners.worker import sdk_worker  # noqa: PLC0415 - to be quiet before Beam is imported
+
+    vars(sdk_worker)["print"] = lambda *_, **__: None

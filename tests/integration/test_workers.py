@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests.audit.logs import TARGETS, stages_of
 from tests.examples import line
-from tests.pipelines.job import ROOT, SAMPLE, assert_sound, command, environment, records, reduced, sample_lines
+from tests.pipelines.job import ROOT, SAMPLE, assert_sound, command, environment, records, reduced, run, sample_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,28 @@ def test_every_mode_of_the_runner_gives_the_same_records_and_counts(mode: str, o
     assert many == alone
     assert many["duplicate"] >= 1000
     assert whole(many_in) == whole(alone_in)
+
+
+def test_worker_processes_print_nothing_of_their_own(logs: Path, tmp_path: Path):
+    done = run("--input", logs, "--output", tmp_path / "out", *MODES["multi_processing"])
+    assert done.returncode == 0
+    assert not re.search("INFO|WARNING|ERROR|Traceback", done.stderr)
+
+
+def test_a_worker_process_that_fails_tells_place_and_kind_and_no_more(logs: Path, tmp_path: Path):
+    limited = [
+        "bash",
+        "-c",
+        'ulimit -f 8; "$@"',
+        "bash",
+        *command("--input", logs, "--output", tmp_path / "out", *MODES["multi_processing"]),
+    ]
+    done = subprocess.run(limited, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if not re.fullmatch(r"error in [\w.]+:\d+ ?\w*", line)]
+    assert [line.partition(" ")[0] for line in said] == ["DirectRunner:", "failed"]
+    assert len(said) < len(done.stderr.splitlines())
+    assert list((tmp_path / "out" / "_state").glob("aside-*")) == []
 
 
 def test_a_compressed_log_gives_the_same_records_as_its_plain_text(tmp_path: Path):
