@@ -173,7 +173,7 @@ def _check(known: argparse.Namespace, settings: Settings) -> int:
 def run(argv: Sequence[str]) -> int:
     """Parse, check, explain; gives the exit code."""
     known, rest = parser().parse_known_args(list(argv))
-    problems = [f"unknown flag {flag} (see --help)" for flag in rest]
+    problems: list[str] = [*known.problems, *options.unknown(rest)]
     warnings: list[str] = []
     consumers = options.consumers_of(known, problems, warnings)
     files = [] if known.expect else options.files_of(known, None, problems)

@@ -6,12 +6,14 @@ import argparse
 import os
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pipelines.output import STATE
 from pipelines.plan import Input, expand, parse_input
 from transforms.audit.catalogue import CatalogueError, load_catalogue
 from transforms.audit.guards import GuardsError, load_guards
@@ -47,14 +49,58 @@ def seconds(text: str) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that knows no abbreviations and raises ConfigurationError."""
+    """An ArgumentParser that knows no abbreviations and tells what is wrong with the values of flags as `problems` beside them."""
 
     def __init__(self, **options: object) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)  # type: ignore[arg-type]
+        super().__init__(
+            allow_abbrev=False,
+            exit_on_error=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,  # type: ignore[arg-type]
+        )
+        self._problems: list[str] = []
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        """Refuse."""
-        raise ConfigurationError([message])
+        """Refuse, with what was wrong before. Raises ConfigurationError."""
+        raise ConfigurationError([*self._problems, message])
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
+        """The flags. Raises ConfigurationError where any of them, or its value, is refused."""
+        known, rest = self.parse_known_args(args, namespace)
+        problems = [*known.problems, *unknown(rest)]
+        if problems:
+            raise ConfigurationError(problems)
+        return known
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """The flags and what none of them takes; `problems` has a line for each value that is refused, its flag then has its default.
+
+        Raises ConfigurationError where something required is missing.
+        """
+        left = list(sys.argv[1:] if args is None else args)
+        self._problems = []
+        while True:
+            try:
+                known, rest = super().parse_known_args(left, namespace)
+            except argparse.ArgumentError as error:
+                flag = (error.argument_name or "").partition("/")[0]
+                at = next((at for at, word in enumerate(left) if flag and word.partition("=")[0] == flag), None)
+                if at is None:
+                    raise ConfigurationError([*self._problems, str(error)]) from None
+                problem = f"{flag}: {error.message}"
+                self._problems += [] if problem in self._problems else [problem]
+                alone = "=" in left[at] or left[at + 1 : at + 2] == [] or left[at + 1].startswith("--")
+                del left[at : at + (1 if alone else 2)]
+            else:
+                known.problems = self._problems
+                return known, rest
+
+
+def unknown(rest: Sequence[str]) -> list[str]:
+    """What is wrong with words that no flag takes."""
+    return [f"unknown flag {word} (see --help)" if word.startswith("-") else f"not understood: {word}" for word in rest]
 
 
 def add_input_flags(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +115,10 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
         "or end in .tmp. Or a broker, kafka:// or pubsub://: see --follow of pipelines.reduce. Default: the bundled sample",
     )
     group.add_argument(
-        "--cluster", metavar="NAME", help="name of the cluster, part of every event's identity. Default: the envelope's own, else 'default'"
+        "--cluster",
+        type=_cluster,
+        metavar="NAME",
+        help="name of the cluster, part of every event's identity. Default: the envelope's own, else 'default'",
     )
     group.add_argument("--allow_empty", action="store_true", help="accept an input that names no files")
 
@@ -175,6 +224,12 @@ def add_key_flag(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
         help="key of the ledger's MACs and of hash redactions, 16 bytes or more; else AUDIT_KEY in the environment, else "
         "<output>/_state/key, which the first run makes",
     )
+
+
+def _cluster(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("names no cluster")
+    return text
 
 
 def _text(path: str | None, name: str, problems: list[str]) -> str | None:
@@ -288,6 +343,14 @@ def files_of(known: argparse.Namespace, output: str | None, problems: list[str])
     files, wrong = expand(inputs, output, allow_empty=known.allow_empty)
     problems += wrong
     return files
+
+
+def output_problem(output: str) -> str | None:
+    """Whether an output can be written, as far as can be told without writing; of object stores nothing can."""
+    if not output:
+        return "--output: names no directory"
+    reason = storage.unwritable(output) or storage.unwritable(storage.join(output, STATE))
+    return f"--output {output}: cannot be written ({reason})" if reason else None
 
 
 def disk_problem(output: str, size: int, *, compressed: bool) -> str | None:

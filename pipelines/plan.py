@@ -63,10 +63,9 @@ def expand(inputs: Sequence[Input], output: str | None, *, allow_empty: bool) ->
     files: dict[str, tuple[str, str | None]] = {}
     problems: list[str] = []
     for each in inputs:
-        found, problem = _matches(each.pattern, output)
-        if problem is not None:
-            problems.append(problem)
-        elif not found and not allow_empty:
+        found, wrong = _matches(each.pattern, output)
+        problems += wrong
+        if not wrong and not found and not allow_empty:
             problems.append(f"--input {each.pattern}: no files there (--allow_empty accepts that)")
         for path in found:
             trouble = _unreadable(path)
@@ -76,22 +75,24 @@ def expand(inputs: Sequence[Input], output: str | None, *, allow_empty: bool) ->
     return list(files.values()), problems
 
 
-def _matches(pattern: str, output: str | None) -> tuple[list[str], str | None]:
+def _matches(pattern: str, output: str | None) -> tuple[list[str], list[str]]:
+    """The files that one input names, and what is wrong with it."""
     kind = storage.scheme(pattern)
     if kind in BROKERS:
-        return [], f"--input {pattern}: only pipelines.reduce reads from {kind}"
+        return [], [f"--input {pattern}: only pipelines.reduce reads from {kind}"]
+    wrong: list[str] = []
     try:
         if kind is not None:
-            return _remote_matches(pattern), None
+            return _remote_matches(pattern), []
         path = Path(pattern)
         if path.is_dir():
-            return _below(path, output), None
+            return _below(path, output, wrong), wrong
         if not path.exists() and has_magic(pattern):
             matched = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob wants a base
-            return [found for name in matched for found in (_below(Path(name), output) if Path(name).is_dir() else [name])], None
+            return [found for name in matched for found in (_below(Path(name), output, wrong) if Path(name).is_dir() else [name])], wrong
     except (OSError, storage.MissingExtraError) as error:
-        return [], f"--input {pattern}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
-    return ([pattern], None) if path.exists() else ([], f"--input {pattern}: no such file or directory")
+        return [], [f"--input {pattern}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"]
+    return ([pattern], []) if path.exists() else ([], [f"--input {pattern}: no such file or directory"])
 
 
 def _remote_matches(pattern: str) -> list[str]:
@@ -101,10 +102,11 @@ def _remote_matches(pattern: str) -> list[str]:
     return sorted(metadata.path for match in system.match([pattern]) for metadata in match.metadata_list)
 
 
-def _below(directory: Path, output: str | None) -> list[str]:
-    """Files below a directory, sorted; without hidden and temporary ones and the output itself."""
+def _below(directory: Path, output: str | None, wrong: list[str]) -> list[str]:
+    """Files below a directory, sorted; without hidden and temporary ones and the output itself; what cannot be read is wrong."""
     own = None if output is None or storage.scheme(output) else os.path.realpath(output)
-    return sorted(entry.path for entry in files_below(str(directory), own, lambda _: None))
+    trouble = lambda error: wrong.append(f"--input {error.filename}: cannot be read ({error.strerror})")  # noqa: E731 - short
+    return sorted(entry.path for entry in files_below(str(directory), own, trouble))
 
 
 def _unreadable(path: str) -> str | None:

@@ -121,7 +121,7 @@ def _stray(rest: Sequence[str], at: int, parsed: PipelineOptions) -> bool:
 def run(argv: Sequence[str]) -> int:
     """Parse, check, plan, run, commit, report; gives the exit code."""
     known, rest = parser().parse_known_args(list(argv))
-    problems: list[str] = []
+    problems: list[str] = known.problems
     warnings: list[str] = []
     consumers = options.consumers_of(known, problems, warnings)
     given = options.key_of(known, problems)
@@ -129,6 +129,8 @@ def run(argv: Sequence[str]) -> int:
     sources = sources_of(known, problems) if followed else []
     files = [] if known.self_test or followed else options.files_of(known, known.output, problems)
     parsed = beam_options(rest, problems)
+    if not known.self_test:
+        problems += filter(None, [options.output_problem(known.output)])
     if followed:
         check_following(known, parsed, problems)
     if not problems:

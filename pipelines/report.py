@@ -10,6 +10,7 @@ measured on a part, one byte in 64 or more; all other numbers count every event.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import sys
@@ -27,6 +28,7 @@ from pipelines.report_html import page
 from transforms.audit.account import OUTCOMES
 from transforms.audit.settings import Compiled
 from transforms.audit.survey import Survey
+from transforms.connectors import storage
 from transforms.connectors.audit_files import read_blocks
 
 if TYPE_CHECKING:
@@ -53,9 +55,12 @@ def parser() -> options.Parser:
 
 
 def _price(text: str) -> float:
-    price = float(text)
+    try:
+        price = float(text)
+    except ValueError:
+        price = -1
     if not 0 <= price < 1e9:  # NaN fails as well
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no price")
     return price
 
 
@@ -209,12 +214,14 @@ def summary(report: dict[str, Any]) -> str:
 def run(argv: Sequence[str]) -> int:
     """Parse, check, survey, show; gives the exit code."""
     known, rest = parser().parse_known_args(list(argv))
-    problems = [f"unknown flag {flag} (see --help)" for flag in rest]
+    problems: list[str] = [*known.problems, *options.unknown(rest)]
     warnings: list[str] = []
     settings = options.settings_of(known, problems, warnings)
     files = options.files_of(known, None, problems)
     if known.html is not None and (Path(known.html).is_dir() or not Path(known.html).absolute().parent.is_dir()):
         problems.append(f"--html {known.html}: expected a file in a directory that exists")
+    elif known.html is not None and (reason := storage.unwritable(known.html)) is not None:
+        problems.append(f"--html {known.html}: cannot be written ({reason})")
     if problems:
         raise options.ConfigurationError(problems)
     for warning in warnings:

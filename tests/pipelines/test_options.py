@@ -125,6 +125,34 @@ def test_all_problems_are_listed_at_once_and_nothing_is_made(
     assert not (tmp_path / "out").exists()
 
 
+def test_values_that_no_flag_takes_are_listed_beside_all_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_bytes(b"")
+    wrong = ["--read_window=5x", "--exec_args", "foo", "--cluster=", "--commit_every=soon", "--fold=writes", "--reed_window=60s"]
+    said = refused(capsys, *wrong, f"--input={tmp_path}/missing", f"--output={tmp_path}/file/out", "--guards").splitlines()
+    assert [line.partition(": ")[0].strip() for line in said] == [
+        "refused; nothing was done:",
+        "--read_window",
+        "--exec_args",
+        "--cluster",
+        "--commit_every",
+        "--guards",
+        "--fold writes",
+        f"--input {tmp_path}/missing",
+        "unknown flag --reed_window (see --help)",
+        f"--output {tmp_path}/file/out",
+    ]
+
+
+def test_a_flag_that_is_refused_twice_is_said_once_and_the_next_word_is_not_taken_for_its_value():
+    known, rest = parser().parse_known_args(["--guards", "--exec_args=x", "--json", "--exec_args", "x", "y"])
+    assert [problem.partition(":")[0] for problem in known.problems] == ["--guards", "--exec_args"]
+    assert (known.json, known.guards, known.exec_args, rest) == (True, None, "program", ["y"])
+
+
+def test_an_output_has_a_name(capsys: pytest.CaptureFixture[str]):
+    assert "--output: names no directory" in refused(capsys, "--output=")
+
+
 def test_what_is_wrong_with_any_of_several_policies_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for name, content in (("good", POLICY), ("bad", POLICY.replace("level", "levle")), ("worse", "rules: 7")):
         (tmp_path / name).write_text(content)

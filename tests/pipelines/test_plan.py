@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -67,6 +69,21 @@ def test_all_that_is_wrong_with_the_inputs_is_said_at_once(logs: Path):
         problems, ["no such file", "no files there", "not a regular file", "only pipelines.reduce reads from kafka", "nosuch"], strict=True
     ):
         assert part in problem
+
+
+def test_a_directory_that_cannot_be_read_is_a_problem_and_not_empty(logs: Path, monkeypatch: pytest.MonkeyPatch):
+    (logs / "closed").mkdir()
+    scandir = os.scandir
+
+    def denied(path: str) -> Any:
+        if path.endswith("closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    for pattern in (logs, logs / "closed", f"{logs}/close?"):
+        _, problems = expand([Input(str(pattern))], None, allow_empty=False)
+        assert problems == [f"--input {logs / 'closed'}: cannot be read (Permission denied)"]
 
 
 def test_no_files_are_a_problem_unless_that_is_allowed(tmp_path: Path):

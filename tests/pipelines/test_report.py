@@ -269,5 +269,8 @@ def test_all_that_is_wrong_is_listed_and_refused(tmp_path, capsys):
     err = capsys.readouterr().err
     for word in ("none", "--html", "--prize_per_gb"):
         assert word in err
+    assert report.main(["--html", str(tmp_path / "x.html"), "--price_per_gb=-1", "--fold=x"]) == 2
+    assert "--price_per_gb: '-1' is no price" in (err := capsys.readouterr().err)
+    assert "--fold x" in err
     assert report.main(["--price_per_gb", "nan"]) == 2
     assert list(tmp_path.iterdir()) == []

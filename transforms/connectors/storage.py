@@ -79,6 +79,18 @@ def write(path: str, pieces: Iterable[bytes]) -> None:
             file.write(piece)
 
 
+def unwritable(path: str) -> str | None:
+    """Why a local file or directory cannot be written, or made where it does not exist; None of a path that is not local."""
+    if scheme(path) is not None:
+        return None
+    there = path = os.path.abspath(path)  # noqa: PTH100 - pathlib raises where a directory above may not be searched
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)  # noqa: PTH120 - as above
+    if there != path and not os.path.isdir(there):  # noqa: PTH112 - as above
+        return "Not a directory"
+    return None if os.access(there, os.W_OK) else "Permission denied"
+
+
 def make_directories(path: Path) -> None:
     """Directories with mode 0700, as far as they are missing."""
     missing = [path, *path.parents]
