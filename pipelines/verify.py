@@ -245,6 +245,17 @@ def _key(known: argparse.Namespace, problems: list[str]) -> bytes | None:
     return key
 
 
+def _nothing_to_prove(output: Path) -> Iterator[str]:
+    """A directory that holds no accounts: that nothing is wrong with them would prove nothing."""
+    if (output / "ledger").is_dir():
+        return
+    named = sorted(path.parent.name for path in output.glob("*/ledger"))
+    if named:
+        yield f"--output {output}: holds the outputs of several consumers, verify each: {', '.join(str(output / name) for name in named)}"
+    elif not any((output / name).is_dir() for name in (*SCHEMAS, STATE)):
+        yield f"--output {output}: no output of pipelines.reduce"
+
+
 def _key_problem(output: str, key: bytes) -> str | None:
     for path, _ in storage.files_below(storage.join(output, "ledger")):
         try:
@@ -258,10 +269,12 @@ def _key_problem(output: str, key: bytes) -> str | None:
 
 def run(argv: Sequence[str]) -> int:
     """Parse, check, verify, report; gives the exit code. Raises options.ConfigurationError."""
-    known = parser().parse_args(list(argv))
-    problems: list[str] = []
+    known, rest = parser().parse_known_args(list(argv))
+    problems: list[str] = [*known.problems, *options.unknown(rest)]
     if not storage.exists(known.output) or (storage.scheme(known.output) is None and not Path(known.output).is_dir()):
         problems.append(f"--output {known.output}: no such directory")
+    elif storage.scheme(known.output) is None:
+        problems += _nothing_to_prove(Path(known.output))
     key = _key(known, problems)
     files = None
     if known.input:

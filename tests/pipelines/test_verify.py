@@ -443,6 +443,16 @@ def test_what_cannot_be_verified_is_refused(place: Path, tmp_path: Path, capsys:
         assert "refused" in capsys.readouterr().err
 
 
+def test_where_no_accounts_are_nothing_is_called_closed(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "empty").mkdir()
+    assert verify.main([f"--output={tmp_path}/empty"]) == 2
+    assert "no output of pipelines.reduce" in capsys.readouterr().err
+    for name in ("siem", "archive"):
+        shutil.copytree(place, tmp_path / "named" / name)
+    assert verify.main([f"--output={tmp_path}/named"]) == 2
+    assert f"verify each: {tmp_path}/named/archive, {tmp_path}/named/siem" in capsys.readouterr().err
+
+
 def test_an_output_without_its_key_is_refused_only_where_the_key_is_needed(
     place: Path, logs: list[str], capsys: pytest.CaptureFixture[str]
 ):
