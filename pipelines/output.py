@@ -128,6 +128,8 @@ class Output:
             if not storage.exists(path):
                 if storage.scheme(self.path) is not None:
                     raise OutputError(f"{self.path}: an object store needs a key of yours: --key_file or AUDIT_KEY")
+                if any(any(Path(self.path).glob(ledgers)) for ledgers in ("ledger/*.avro", "*/ledger/*.avro")):
+                    raise OutputError(f"{path}: not there, and the ledger was made with it; give that key with --key_file")
                 storage.write(path + ".new", [secrets.token_bytes(KEY_BYTES)])
                 storage.rename(path + ".new", path)
                 storage.sync_directory(self.state)

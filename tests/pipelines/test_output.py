@@ -189,6 +189,15 @@ def test_the_key_is_made_once_and_is_nobody_elses_to_read(tmp_path: Path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("below", [None, "siem"])
+def test_no_key_is_made_for_a_ledger_that_has_lost_its_own(tmp_path: Path, below: str | None):
+    with Output(str(tmp_path / "out")) as output:
+        a_run(output if below is None else output.below(below), 1)
+        with pytest.raises(OutputError, match="_state/key: not there"):
+            output.key(None)
+    assert not (tmp_path / "out" / "_state" / "key").exists()
+
+
 def test_a_key_that_is_given_is_not_stored(tmp_path: Path):
     with Output(str(tmp_path / "out")) as output:
         assert output.key(KEY) == KEY
