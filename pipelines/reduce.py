@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
+import threading
 import time
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.lean_start import lean_start
@@ -43,6 +46,7 @@ from transforms.connectors.sources import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from types import FrameType
 
     from transforms.audit.block import Split
 
@@ -192,11 +196,16 @@ def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes, *, workers
             mode = chosen.view_as(DirectOptions)
             workers = f"{mode.direct_running_mode} with {mode.direct_num_workers} worker(s)"
             print(f"DirectRunner: Beam's in-process runner, {workers}", file=sys.stderr)
-        with Ticker(jobs[0].aside, planned.bytes, exact=not planned.compressed):
-            pipeline = beam.Pipeline(options=chosen)
-            tasks = [Task(job.name, job.settings, len(job.runs) + 1, job.aside) for job in jobs]
-            build(pipeline, planned.splits, tasks, key, max(1, chosen.view_as(DirectOptions).direct_num_workers) if local else 1)
-            pipeline.run().wait_until_finish()
+        try:
+            with Ticker(jobs[0].aside, planned.bytes, exact=not planned.compressed):
+                pipeline = beam.Pipeline(options=chosen)
+                tasks = [Task(job.name, job.settings, len(job.runs) + 1, job.aside) for job in jobs]
+                build(pipeline, planned.splits, tasks, key, max(1, chosen.view_as(DirectOptions).direct_num_workers) if local else 1)
+                pipeline.run().wait_until_finish()
+        except BaseException:
+            for job in jobs:  # a full disk has its room back at once, not at the next run
+                storage.delete_below(job.aside)
+            raise
     for job in jobs:
         manifest = Manifest([], [])
         head = job.runs[-1].head if job.runs else None
@@ -209,10 +218,34 @@ def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes, *, workers
         yield job, summary
 
 
+@contextmanager
+def noted_interrupts() -> Iterator[list[int]]:
+    """Ctrl-C raises KeyboardInterrupt, and is noted: where it comes in the midst of a step, Beam makes another exception of it."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if heeded:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        if heeded:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 failed midway, 2 refused, 130 on Ctrl-C."""
+    with noted_interrupts() as interrupts:
+        return _main(sys.argv[1:] if argv is None else argv, interrupts)
+
+
+def _main(argv: Sequence[str], interrupts: Sequence[int]) -> int:
     try:
-        return run(sys.argv[1:] if argv is None else argv)
+        return run(argv)
     except options.ConfigurationError as error:
         print("refused; nothing was done:", *[f"  {problem}" for problem in error.problems], sep="\n", file=sys.stderr)
         return 2
@@ -229,6 +262,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted: nothing of this run is in the output; run it again", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001 - whatever fails midway, the run has not happened, and its text may hold content
+        if interrupts:
+            print("interrupted: nothing of this run is in the output; run it again", file=sys.stderr)
+            return 130
         print(f"failed midway ({_what(error)}): nothing of this run is in the output; run it again", file=sys.stderr)
         return 1
 

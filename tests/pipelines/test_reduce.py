@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -180,6 +181,15 @@ def test_a_damaged_ledger_is_refused_not_overwritten(job: Job):
     ledger.write_bytes(ledger.read_bytes()[:-1])
     job.run(code=2)
     assert "pipelines.verify" in job.said
+
+
+def test_ctrl_c_in_the_midst_of_a_step_ends_with_130_and_leaves_nothing_aside(job: Job, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("transforms.redact_secrets.redact_block", lambda *_: signal.raise_signal(signal.SIGINT))
+    job.log.write_bytes(lines(an_event()))
+    job.run(code=130)
+    assert job.said.splitlines()[-1] == "interrupted: nothing of this run is in the output; run it again"
+    assert sorted(path.name for path in (job.output / "_state").iterdir()) == ["key", "lock"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_log_and_webhook_of_the_bundled_sample_leave_their_union(job: Job):
