@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from transforms.audit.account import total
@@ -112,7 +113,7 @@ def report(summary: dict[str, Any], manifest: Manifest, planned: Plan, output: s
     for file in manifest.files:
         by_kind[file.kind] = by_kind.get(file.kind, 0) + file.bytes
     say("files: " + (", ".join(f"{output}/{kind}/ {size_text(size)}" for kind, size in sorted(by_kind.items())) or "none"))
-    say(f"next:  python -m pipelines.cat {output}/events | head        python -m pipelines.verify --output {output}")
+    say(_next(output))
 
 
 def report_following(summary: dict[str, Any], weights: dict[str, int], output: str, name: str | None = None) -> None:
@@ -126,7 +127,15 @@ def report_following(summary: dict[str, Any], weights: dict[str, int], output: s
     sizes = f"{size_text(summary['bytesIn'])} read -> {size_text(summary['bytesOut'])} written"
     say(f"{summary['events']:,} events, {sizes} in {summary['files']} files, {summary['seconds']:.1f} s")
     _table(summary, weights)
-    say(f"next:  python -m pipelines.cat {output}/events | head        python -m pipelines.verify --output {output}")
+    say(_next(output))
+
+
+def _next(output: str) -> str:
+    """What to try next, as it can be typed where the run was started."""
+    here = Path.cwd()
+    interpreter = str(Path(sys.executable).relative_to(here)) if Path(sys.executable).is_relative_to(here) else "python"
+    cat, verify = (f"{interpreter} -m pipelines.{name}" for name in ("cat", "verify"))
+    return f"next:  {cat} {output}/events | head        {verify} --output {output}"
 
 
 def _table(summary: dict[str, Any], weights: dict[str, int]) -> None:
