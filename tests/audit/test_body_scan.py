@@ -20,9 +20,16 @@ SPACED_VALUE = re.compile(rb"\"value\"(?:\s|.\s)", re.DOTALL)
 
 ENDING = (
     rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"
-    rb"hash|sha\d{1,3}|hex|json|prod|dev|primary|secondary|v\d))?[ _.\-]?\d{0,4}"
+    rb"hash|sha\d{1,3}|hex|json|pem|prod|dev|primary|secondary|v\d))?[ _.\-]?\d{0,4}"
 )
 SCALAR = rb"\\*[\"'`]?\]?\s*(?:=>|:=|==?|:)\s*\\*[\"']?[^\s{\[\]},\"'\\]"
+RARE = (
+    rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat)|jwt|pepper|bindpw|rootpw"
+    rb"|access[ _.\-]?key[ _.\-]?id|private[ _.\-]?key[ _.\-]?id"
+    rb"|secret_key_base|seed_?phrase|credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|dockercfg"
+    rb"|(?:[ _.\-]|basic|http)auth|webhook[_\-]?url|secret[_\-]?id"
+    rb"|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)" + ENDING
+)
 # Secrets that do not say their kind, credentials' rarer names, clients' options.
 IN_ANY_CASE = (
     rb"string_?data",
@@ -33,16 +40,17 @@ IN_ANY_CASE = (
     rb"secretgenerator|kubernetes_secret|hooks\.slack\.com",
     rb"authorization" + SCALAR,
     rb"(?:pass|pwd|secret|token|key|cred|auth)[a-z0-9_.\-]*\s*(?:[<>]|\\u003[ce])",
-    rb"identified\s+by|(?:requirepass|masterauth|bindpw|rootpw)\s|(?:[?&]|\\u0026)(?:api)?key=|--from-literal",
+    rb"(?:pass|pwd|secret|token|key|cred|auth)[a-z0-9_.\-]*\\*[\"']?(?:\\[nr]|\s)+\\*[\"']?value",
+    rb"identified\s+(?:by|with)|(?:requirepass|masterauth|bindpw|rootpw)[\s\"=]|(?:[?&]|\\u0026)(?:(?:api)?key|auth)=|--from-literal",
+    rb"vault[^{}a-z]+(?:args\"[^{}a-z]+)?(?:login|operator)|operator[\s\",]+unseal|authtoken\"|(?:add_user|change_password)[\s\"]|alias[\s\",]+set\"",
+    rb"configure[\s\",]+set|htpasswd\"|openssl\"|smbclient\"|snmp(?:bulk)?(?:get|walk|set)\"|chpasswd|password-stdin|@tcp\(|:thin:",
     rb":(?:5432|\*):[^\s:\"]+:[^\s:\"]+:",
     rb"\b(?:bearer|basic)\s+[a-z._~+/\-]*[0-9=]",
-    rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat|_auth)|jwt|pepper|bindpw|rootpw"
-    rb"|access[ _.\-]?key[ _.\-]?id|private[ _.\-]?key[ _.\-]?id"
-    rb"|secret_key_base|seed_?phrase|credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|dockercfg"
-    rb"|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)" + ENDING + SCALAR,
+    RARE + SCALAR,
+    rb"\"-[^\"]*(?:pwd|creds?|credentials|auth|cookie|jwt|psk)\"\s*,",
     rb"\"auth\\*\"\s*:\s*\\*\"",
     rb"[\s\"](?:-u|--user|--proxy-user)[\s=\",]*[^\s:\"'<,]+:",
-    rb"(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli|mongo|mongosh|mongodump|mongorestore|ldapsearch|ldapmodify|docker)[^{}]*[\s\"]-[paw]",
+    rb"(?:mysql|mariadb|sshpass|redis-cli|mongo|ldap(?:search|modify|add|delete|passwd|whoami)|sqlcmd|login)[^{}]*[\s\"]-[paw]",
     rb":\\/\\/",
 )
 AS_WRITTEN = (
@@ -68,6 +76,7 @@ WORDS_OF_TRAPS = rb"""pass password passwords passphrase pwd secret secrets secr
     < > \u003c \u003e \u0026apikey= identified by requirepass masterauth ?key= &apikey= --from-literal
     :5432: :*: a:b: $2y$ 10$abcdefgh /webhookb2/ /bot123456 pepper rootpw
     Bearer basic a1b2 pwd _pw sas jwt creds cookie
+    vault login operator unseal add_user alias set configure htpasswd openssl -stdin @tcp( :thin: webhook_url tls-key secret_id with
     dsn connectionString "auth":" -u --user u:p mysql docker -p ghp_ ghp_0123456789abcdefgh glpat- xoxb-
     sk_live_ hvs. s. ya29. SG. hf_ :\\/\\/
     - -- --token "-t "--x eyJ eyJhIjoiYiJ9 AKIA 1 12 0 a e.g. x_ \u0041 \u00e9 \u005f \u0022 \u003D {"name":"DB_PASSWORD","value":"x"}

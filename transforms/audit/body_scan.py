@@ -16,15 +16,15 @@ _WORD: Final = rb"(?:pass|secret|token)"
 _WORD_AND_TAIL: Final = (
     rb"(?:pass(?:w(?:or)?ds?|wd|wort|phrase|code|key|wrd)?|secrets?(?:[ _.\-]?(?:access)?[ _.\-]?keys?)?|tokens?)"
     rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env"
-    rb"|hash|sha[0-9]{1,3}|hex|json|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?[0-9]{0,4}"
+    rb"|hash|sha[0-9]{1,3}|hex|json|pem|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?[0-9]{0,4}"
 )
 _NAME: Final = _WORD + rb"[a-z0-9 _.\-]*"
 _KEY: Final = (
     rb"(?:private|api|app|application|access|secret|priv|encrypt|encryption|decryption|signing|sign|master|account|storage|shared|auth|"
     rb"user|admin|root|session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|subscription|instrumentation|integration|"
-    rb"client|bucket|signature|jwt|ssh|fernet|unseal|sec)[ _.\-]?keys?"
+    rb"client|bucket|signature|jwt|ssh|fernet|unseal|sec|tls|service|recovery|gcp|sa)[ _.\-]?keys?"
     rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env"
-    rb"|hash|sha[0-9]{1,3}|hex|json|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?[0-9]{0,4}"
+    rb"|hash|sha[0-9]{1,3}|hex|json|pem|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?[0-9]{0,4}"
 )
 _QUOTE: Final = rb"[\"'`]"
 _SAID: Final = (  # a scalar or a list that it is the key of, an assignment, a word, a PEM header's dashes
@@ -33,17 +33,21 @@ _SAID: Final = (  # a scalar or a list that it is the key of, an assignment, a w
 )
 # Names of credentials that need no closer look, for few other things are called so.
 _RARE: Final = (
-    rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat|_auth)|jwt|pepper|bindpw|rootpw|access[ _.\-]?key[ _.\-]?id|"
+    rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat)|jwt|pepper|bindpw|rootpw|access[ _.\-]?key[ _.\-]?id|"
     rb"private[ _.\-]?key[ _.\-]?id|secret_key_base|seed_?phrase|"
     rb"credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|"
-    rb"dockercfg|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)"
+    rb"(?:[ _.\-]|basic|http)auth|webhook[_\-]?url|secret[_\-]?id|dockercfg|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)"
     rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"
-    rb"hash|sha[0-9]{1,3}|hex|json|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?[0-9]{0,4}"
+    rb"hash|sha[0-9]{1,3}|hex|json|pem|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?[0-9]{0,4}"
 )
 _RARE_WORD: Final = rb"pass|pwd|secret|token|key|cred|auth"
 _SCALAR: Final = rb"\\*[\"'`]?\]?" + _S + rb"*(?:=>|:=|==?|:)" + _S + rb"*\\*[\"']?[^\x09-\x0d {\[\]},\"'\\]"
-_CLIENTS: Final = (
-    rb"(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli|mongo|mongosh|mongodump|mongorestore|ldapsearch|ldapmodify|docker)"
+_CLIENTS: Final = rb"(?:mysql|mariadb|sshpass|redis-cli|mongo|ldap(?:search|modify|add|delete|passwd|whoami)|sqlcmd|login)"
+# Programs that take a credential without an option, or by one that others use for something else.
+_PLACES: Final = (
+    rb"(?:vault[^{}a-z]+(?:args\"[^{}a-z]+)?(?:login|operator)|operator[\x09-\x0d \",]+unseal|authtoken\"|"
+    rb"(?:add_user|change_password)[\x09-\x0d \"]|alias[\x09-\x0d \",]+set\"|configure[\x09-\x0d \",]+set|"
+    rb"htpasswd\"|openssl\"|smbclient\"|snmp(?:bulk)?(?:get|walk|set)\"|chpasswd|password-stdin|@tcp\(|:thin:)"
 )
 _SECRET_TYPES: Final = (
     rb"(?:opaque|kubernetes\.io/(?:service-account-token|dockercfg|dockerconfigjson|basic-auth|ssh-auth|tls)|"
@@ -73,14 +77,18 @@ _PATTERNS: Final = (
     (SEARCH, rb"(?-i)\$(?:apr1|1|2[abxy]|5|6|y|argon2i?d?)\$[./A-Za-z0-9$=,+]{8}|com/api/webhooks/|/webhookb2/|/bot[0-9]{6}"),
     # XML, SQL, directives and options in which a credential's name stands apart from its value
     (SEARCH, rb"(?:" + _RARE_WORD + rb")[a-z0-9_.\-]*" + _S + rb"*(?:[<>]|\\u003[ce])"),
+    (SEARCH, rb"(?:" + _RARE_WORD + rb")[a-z0-9_.\-]*\\*[\"']?(?:\\[nr]|[\x09-\x0d ])+\\*[\"']?value"),
     (
         SEARCH,
-        rb"identified" + _S + rb"+by|(?:requirepass|masterauth|bindpw|rootpw)" + _S + rb"|(?:[?&]|\\u0026)(?:api)?key=|--from-literal",
+        rb"identified" + _S + rb"+(?:by|with)|(?:requirepass|masterauth|bindpw|rootpw)[\x09-\x0d \"=]|"
+        rb"(?:[?&]|\\u0026)(?:(?:api)?key|auth)=|--from-literal",
     ),
+    (SEARCH, _PLACES),
     (SEARCH, rb":(?:5432|\*):[^\x09-\x0d :\"]+:[^\x09-\x0d :\"]+:"),
     (SEARCH, rb"authorization" + _SCALAR),
     (SEARCH, rb"\b(?:bearer|basic)" + _S + rb"+[a-z._~+/\-]*[0-9=]"),
     (SEARCH, _RARE + _SCALAR),
+    (SEARCH, rb"\"-[^\"]*(?:pwd|creds?|credentials|auth|cookie|jwt|psk)\"" + _S + rb"*,"),
     (SEARCH, rb"\"auth\\*\"" + _S + rb"*:" + _S + rb"*\\*\""),
     (SEARCH, rb"[\x09-\x0d \"](?:-u|--user|--proxy-user)[\x09-\x0d =\",]*[^\x09-\x0d :\"'<,]+:"),
     (SEARCH, _CLIENTS + rb"[^{}]*[\x09-\x0d \"]-[paw]"),

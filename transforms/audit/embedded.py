@@ -20,9 +20,10 @@ import msgspec
 
 from transforms.audit import secret_text, skeleton
 from transforms.audit.catalogue import Catalogue, FieldRules, mask_tree
+from transforms.audit.command_line import mask_arguments
 from transforms.audit.credentials import MASKED, benign_value, counts_as_number, mask, scrub_text, sensitive_key
 from transforms.audit.fresh_stack import on_fresh_stack
-from transforms.audit.typed_fields import mask_typed
+from transforms.audit.typed_fields import is_login, mask_typed
 
 MAX_DEPTH: Final = 120  # of objects and arrays within one document
 MAX_WRAPPINGS: Final = 6  # of documents within strings
@@ -131,7 +132,7 @@ class Search:
         """A string field's value, judged by its key and its content."""
         if key and text and sensitive_key(key) and not benign_value(text):
             return self.masked("credential", text)
-        if key == "auth" and _basic_login(text):
+        if key == "auth" and is_login(text):
             return self.masked("credential", text)
         if key == LAST_APPLIED and text:
             return self._last_applied(text, wrapped)
@@ -153,6 +154,7 @@ class Search:
         if depth > MAX_DEPTH:
             raise TooDeep
         option = False
+        mask_arguments(items, self)
         for at, item in enumerate(items):
             if not isinstance(item, str):
                 items[at] = self.node(item, depth, wrapped, "" if isinstance(item, (dict, list)) else key, rules)
@@ -162,7 +164,7 @@ class Search:
             else:
                 items[at] = self.value("" if key == "secrets" else key, item, wrapped)
             bare = item.lstrip("-")
-            option = item != bare and len(bare) < 100 and sensitive_key(bare)
+            option = item != bare and len(bare) < 100 and "=" not in bare and sensitive_key(bare)
         return items
 
     def _object(self, node: dict[str, Any], depth: int, wrapped: int, rules: FieldRules | None = None) -> Any:
@@ -375,14 +377,6 @@ def _unpack(content: bytes) -> bytes | None:
     except (zlib.error, OSError, ValueError, EOFError, lzma.LZMAError):
         return _UNKNOWN if content.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) else None
     return None
-
-
-def _basic_login(text: str) -> bool:
-    """Whether a string is `user:password` in base64, as registries' logins are (`auths.*.auth` of a Docker configuration)."""
-    try:
-        return ":" in base64.b64decode(text, validate=True).decode()
-    except (binascii.Error, ValueError):
-        return False
 
 
 def _scrubs(text: str) -> bool:

@@ -219,15 +219,6 @@ def _argument(value: str, plain: str, command: list[str], search: Search, exec_a
     words = list(command)
     if len(command) == 1 and exec_args == "program" and not _PROGRAM.fullmatch(plain):
         return _gone(search, "execArgument", value)
-    if Search(search.catalogue, None, search.clean).node(words)[-1] != plain or _database_password(command):
+    if Search(search.catalogue, None, search.clean).node(words)[-1] != plain:
         return _gone(search, "execArgument", value)
     return value
-
-
-def _database_password(command: list[str]) -> bool:
-    return (
-        len(command) > 1
-        and command[-1].startswith("-p")
-        and len(command[-1]) > 2
-        and any(re.search(r"mysql|mariadb|sshpass|mongo", word) for word in command[:-1])
-    )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from transforms.audit import skeleton
+from transforms.audit.command_line import mask_arguments
 from transforms.audit.credentials import benign_value, sensitive_key
 
 if TYPE_CHECKING:
@@ -27,7 +31,25 @@ _LITERALS: Final = (
     "example",
 )
 # Maps whose every value is secret: Grafana's data sources, generators of Secrets.
-_MAPS: Final = frozenset({"securejsondata", "secretdata", "secretvalues", "sensitivedata", "passwords"})
+_MAPS: Final = frozenset({"securejsondata", "secretdata", "secretvalues", "sensitivedata", "passwords", "github-oauth", "gitlab-token"})
+
+
+_OPAQUE: Final = re.compile(r"(?=(?:\D*\d){3})(?=.*[A-Za-z])[A-Za-z0-9_~+\-]{12,}={0,2}")
+
+
+def opaque(text: str) -> bool:
+    """Whether a word is one that nobody would write: as long as a credential, and of letters among digits."""
+    return len(text) < 4096 and _OPAQUE.fullmatch(text) is not None
+
+
+def is_login(text: str) -> bool:
+    """Whether what is called `auth` is a credential, as in a Docker configuration (`user:password` in base64), and not a setting."""
+    if opaque(text):
+        return True
+    try:
+        return ":" in base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return False
 
 
 def mask_typed(node: dict[str, Any], search: Search) -> None:
@@ -36,6 +58,8 @@ def mask_typed(node: dict[str, Any], search: Search) -> None:
         _mask(node, _JWK, search)
     if node.get("sensitive") is True or node.get("type") == "password":
         _mask(node, ("value",), search)
+    if "args" in node and "command" in node:
+        _command_line(node["command"], node["args"], search)
     for field, value in node.items():
         if type(value) is dict:
             _below(node, field, value, search)
@@ -43,6 +67,14 @@ def mask_typed(node: dict[str, Any], search: Search) -> None:
             for one in value:
                 if isinstance(one, dict) and isinstance(one.get("literals"), list):
                     one["literals"] = [search.masked("secret", text) if isinstance(text, str) else text for text in one["literals"]]
+
+
+def _command_line(command: Any, args: Any, search: Search) -> None:
+    """A container's program may stand in one list and its arguments in the other."""
+    if isinstance(command, list) and isinstance(args, list):
+        whole = command + args
+        mask_arguments(whole, search)
+        command[:], args[:] = whole[: len(command)], whole[len(command) :]
 
 
 def _below(node: dict[str, Any], field: str, held: dict[str, Any], search: Search) -> None:

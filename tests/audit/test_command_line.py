@@ -1,0 +1,109 @@
+"""Arguments that are credentials because their program says so, each in place; what looks alike to another program stays."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from transforms.audit.command_line import mask_arguments
+from transforms.audit.embedded import Search
+from transforms.audit.event import Event
+from transforms.audit.redaction import Redactor
+
+PODS = "/api/v1/namespaces/shop/pods/db"
+SECRET = "h7tr2-hunter2"
+MASK = "<redacted: 13 bytes>"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mysql -u root -p@",
+        "/usr/bin/mysqldump -h db -p@ shop",
+        "redis-cli -h db -a @ ping",
+        "sshpass -p @ ssh a@b",
+        "sshpass -p@ ssh a@b",
+        "mongosh --host db -p @",
+        "ldapsearch -D cn=a -w @",
+        "docker login -u bob -p @ registry.example.com",
+        "az login --service-principal -u bob -p @ --tenant t",
+        "sqlcmd -S db -U sa -P @",
+        "curl -s -u bob:@ https://example.com",
+        "curl --user bob:@ https://example.com",
+        "etcdctl --user root:@ get a",
+        "smbclient -U bob%@ //h/s",
+        "snmpget -v2c -c @ host",
+        "openssl enc -k @",
+        "openssl passwd -1 @",
+        "htpasswd -bnBC 10 bob @",
+        "vault login @",
+        "vault operator unseal @",
+        "ngrok authtoken @",
+        "rabbitmqctl add_user bob @",
+        "rabbitmqctl change_password bob @",
+        "mc alias set a http://minio:9000 admin @",
+        "aws configure set aws_secret_access_key @",
+        "kubectl create secret generic a --from-literal=b=@ --from-literal c=@",
+        "timeout 5 redis-cli -a @ ping",
+    ],
+)
+def test_a_credential_among_a_programs_arguments_is_masked(line: str):
+    before = line.replace("a@b", "a.b").replace("@", SECRET).split()
+    after = [argument.replace(SECRET, MASK) for argument in before]
+    arguments = list(before)
+    search = Search()
+    mask_arguments(arguments, search)
+    assert arguments == after
+    assert search.cuts["credential"] == [line.replace("a@b", "").count("@"), 13 * line.replace("a@b", "").count("@")]
+    for container in ({"command": before}, {"command": before[:1], "args": before[1:]}, {"exec": {"command": before}}):
+        event = Event(requestURI=PODS, requestObject=json.dumps({"spec": {"containers": [container]}}).encode())  # type: ignore[arg-type]
+        Redactor().redact(event)
+        assert SECRET.encode() not in bytes(event.requestObject)
+        once = bytes(event.requestObject)
+        Redactor().redact(event)
+        assert bytes(event.requestObject) == once
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ssh -p 2222 a-123456.example.com",
+        "mkdir -p /data/a-123456",
+        "cp -a b-123456 /c",
+        "redis-cli -h b-123456 -p 6379",
+        "redis-server --port 6379",
+        "mysql -u b-123456 -h db -p",
+        "docker run -p 80:80 -w /work/b-123456 -u 1000:1000 img",
+        "curl -u b-123456 -o c-123456 https://example.com/d-123456",
+        "curl -u 1000:1000 https://example.com",
+        "docker login registry.example.com",
+        "vault read secret/b-123456",
+        "vault login -method=userpass username=b-123456",
+        "vault kv get secret/b-123456",
+        "htpasswd -c b-123456 bob",
+        "openssl x509 -in b-123456",
+        "kubectl get secret b-123456",
+        "kubectl create configmap a --from-literal=b=c-123456",
+        "aws configure set region eu-123456",
+        "mysql -p$(PASSWORD) -h b-123456",
+        "redis-cli -a $REDIS_PASSWORD ping",
+        "mc ls b-123456",
+        "nc -w 5 b-123456",
+        "az vm list -p b-123456",
+        "helm upgrade a b-123456 --set color=c-123456",
+    ],
+)
+def test_other_arguments_stay(line: str):
+    arguments = line.split()
+    mask_arguments(arguments, Search())
+    assert arguments == line.split()
+    event = Event(requestURI=PODS, requestObject=json.dumps({"spec": {"command": line.split()[:1], "args": line.split()[1:]}}).encode())  # type: ignore[arg-type]
+    Redactor().redact(event)
+    assert json.loads(bytes(event.requestObject)) == {"spec": {"command": line.split()[:1], "args": line.split()[1:]}}
+
+
+def test_a_list_that_holds_more_than_strings_is_no_command_line():
+    mixed = ["mysql", 1, "-psecret"]
+    mask_arguments(mixed, Search())
+    assert mixed == ["mysql", 1, "-psecret"]

@@ -1,0 +1,118 @@
+"""Find the credentials among the arguments of programs that are known: which option of theirs takes one.
+
+No name says so: `-p` is a password to `mysql` and a port to `ssh`. What each program's manual says decides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from transforms.audit.credentials import benign_value, sensitive_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transforms.audit.embedded import Search
+
+
+class _Manual(NamedTuple):
+    options: frozenset[str] = frozenset()  # the next argument is a credential
+    attached: str = ""  # an option that its credential follows without a space
+    logins: frozenset[str] = frozenset()  # the next argument is a name and a password
+    divider: str = ":"  # between these two
+    only: str = ""  # all this holds for one command of the program
+
+
+_DATABASE: Final = _Manual(attached="-p")
+_LDAP: Final = _Manual(options=frozenset({"-w"}))
+_LOGIN: Final = _Manual(options=frozenset({"-p"}), only="login")
+_SNMP: Final = _Manual(options=frozenset({"-c", "-A", "-X"}))
+_HTTP: Final = _Manual(logins=frozenset({"-u", "--user", "-U", "--proxy-user"}))
+_MANUALS: Final = {
+    **dict.fromkeys(("mysql", "mysqldump", "mysqladmin", "mysqlsh", "mariadb", "mariadb-dump", "mariadb-admin"), _DATABASE),
+    **dict.fromkeys(("mongo", "mongosh", "mongodump", "mongorestore"), _Manual(frozenset({"-p"}), "-p")),
+    **dict.fromkeys(("ldapsearch", "ldapmodify", "ldapadd", "ldapdelete", "ldappasswd", "ldapwhoami"), _LDAP),
+    **dict.fromkeys(("docker", "podman", "nerdctl", "skopeo", "buildah", "crane", "helm", "az"), _LOGIN),
+    **dict.fromkeys(("snmpget", "snmpwalk", "snmpset", "snmpbulkwalk"), _SNMP),
+    "redis-cli": _Manual(options=frozenset({"-a"})),
+    "sshpass": _Manual(options=frozenset({"-p"}), attached="-p"),
+    "sqlcmd": _Manual(options=frozenset({"-P"})),
+    "openssl": _Manual(options=frozenset({"-k"}), only="enc"),
+    "curl": _HTTP,
+    "etcdctl": _Manual(logins=frozenset({"--user"})),
+    "smbclient": _Manual(logins=frozenset({"-U"}), divider="%"),
+}
+# Commands whose credential has a place of its own: the words before it, and how many arguments stand between.
+_PLACES: Final = (
+    (("vault", "login"), 0),
+    (("vault", "operator", "unseal"), 0),
+    (("ngrok", "authtoken"), 0),
+    (("rabbitmqctl", "add_user"), 1),
+    (("rabbitmqctl", "change_password"), 1),
+    (("alias", "set"), 3),  # of MinIO's client
+)
+_PROGRAMS: Final = frozenset(_MANUALS) | {words[0] for words, _ in _PLACES} | {"htpasswd", "aws", "kubectl"}
+
+
+def mask_arguments(arguments: list[Any], search: Search) -> None:
+    """Mask the credentials in a command line, in place. A list that holds anything but strings is none."""
+    if len(arguments) < 2 or not all(isinstance(argument, str) for argument in arguments):
+        return
+    names = [argument.rpartition("/")[2] for argument in arguments]
+    if _PROGRAMS.isdisjoint(names):
+        return
+    for at, kept in _credentials(arguments, names):
+        value = arguments[at][kept:]
+        if value and not benign_value(value):
+            arguments[at] = arguments[at][:kept] + search.masked("credential", value)
+
+
+def _credentials(arguments: list[str], names: list[str]) -> Iterator[tuple[int, int]]:
+    """The places of credentials: which argument, and how many of its letters stand before."""
+    for at, name in enumerate(names):
+        manual = _MANUALS.get(name)
+        if manual is not None and (not manual.only or manual.only in arguments[at + 1 :]):
+            yield from _by_manual(arguments, at + 1, manual)
+        for words, between in _PLACES:
+            place = at + len(words) + between
+            if name == words[0] and tuple(arguments[at + 1 : at + len(words)]) == words[1:] and _is_word(arguments, place):
+                yield place, 0
+        if name in {"htpasswd", "openssl"} and _sets_password(arguments[at + 1 :]):
+            yield len(arguments) - 1, 0
+        elif name == "aws" and arguments[at + 1 : at + 3] == ["configure", "set"] and sensitive_key("".join(arguments[at + 3 : at + 4])):
+            yield from ((place, 0) for place in (at + 4,) if place < len(arguments))
+        elif name == "kubectl" and "secret" in arguments:
+            yield from _literals(arguments)
+
+
+def _by_manual(arguments: list[str], start: int, manual: _Manual) -> Iterator[tuple[int, int]]:
+    for at in range(start, len(arguments)):
+        argument, before = arguments[at], arguments[at - 1] if at > start else ""
+        if before in manual.options and _is_word(arguments, at):
+            yield at, 0
+        elif before in manual.logins:
+            name, divider, password = argument.partition(manual.divider)
+            if not (name + password).isdigit():  # the numbers of a user and a group
+                yield at, len(name + divider)
+        elif manual.attached and argument.startswith(manual.attached):
+            yield at, len(manual.attached)
+
+
+def _is_word(arguments: list[str], at: int) -> bool:
+    return at < len(arguments) and not arguments[at].startswith("-") and "=" not in arguments[at].rstrip("=")
+
+
+def _sets_password(arguments: list[str]) -> bool:
+    """Whether the last argument is a password: `htpasswd -b … user password`, `openssl passwd password`."""
+    batch = any(argument[:1] == "-" and argument[1:2] != "-" and "b" in argument for argument in arguments)
+    return len(arguments) > 1 and not arguments[-1].startswith("-") and (batch or arguments[0] == "passwd")
+
+
+def _literals(arguments: list[str]) -> Iterator[tuple[int, int]]:
+    """What `kubectl create secret` is told to put into it."""
+    option = "--from-literal"
+    for at, argument in enumerate(arguments):
+        if argument.startswith(option + "="):
+            yield at, argument.find("=", len(option) + 1) + 1
+        elif at and arguments[at - 1] == option:
+            yield at, argument.find("=") + 1
