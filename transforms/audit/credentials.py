@@ -15,34 +15,38 @@ MASKED: Final = re.compile(r"<redacted: \d{1,9} bytes>")
 # A key is a credential's if it ends so: `DB_PASSWORD`, `clientSecret`, `vault.io/token`, but not `secretName`, `tokenizer`.
 _KEYED: Final = (
     "api|app|application|access|secret|private|priv|encrypt|encryption|decryption|signing|sign|master|account|storage|shared|auth|user|admin|root|"
-    "ssh|fernet|unseal|sec|session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|subscription|instrumentation|integration|client|bucket|signature|jwt"
+    "ssh|fernet|unseal|sec|session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|subscription|instrumentation|integration|client|bucket|signature|jwt|"
+    "tls|service|recovery|gcp|(?<![a-z])sa"
 )
 _ENDS: Final = (
     r"pass(?:_?word|wd|wort|phrase|code|key|_?wrd)s?|pwd|(?<![a-z])p(?:ass|w|sw|swd)|"
     r"(?:db|pg|my|mysql|user|root|admin|smtp|redis|mongo|sql|ssh|ftp|ldap)_?pass|"
-    r"secrets?|tokens?|jwt|bearer|credentials?|creds|assertion|signature|(?<![a-z])sig|(?<![a-z])sas|(?<![a-z])pin|(?<![a-z])otp|"
+    r"secrets?|tokens?|jwt|bearer|credentials?|creds|assertion|signature|(?<![a-z])sig|(?<![a-z])sas|(?<![a-z])pin(?:code)?|(?<![a-z])otp|"
+    r"contrase[nñ]a|senha|mot_de_passe|пароль|密码|(?:require|auth)pass|masterauth|secret[ _.\-]?id|webhook[ _.\-]?urls?|slack_api_url|"
+    r"(?:npm|redis(?:cli)?)_auth|community[ _.\-]?string|snmp[ _.\-]?community|(?:wallet|t?otp|master)[ _.\-]?seed|"
     r"mnemonic|(?<![a-z])salt|pepper|(?<![a-z])psk|(?<![a-z])cred|(?<![a-z])pat|seed_?phrase|(?<![a-z0-9])_auth|httpheadervalue|bindpw|rootpw|"
     r"access[ _.\-]?key[ _.\-]?id|private[ _.\-]?key[ _.\-]?id|secret_key_base|"
     rf"(?:{_KEYED})[ _.\-]?keys?|(?<![a-z])dsn|conn(?:ection)?[ _.\-]?str(?:ing)?|"
-    r"dockerconfigjson|dockercfg|docker[_.\-]?auth|htpasswd|cookies?|"
+    r"dockerconfigjson|dockercfg|docker[_.\-]?auth(?:[_.\-]?config)?|htpasswd|cookies?|"
     r"authorization|(?:basic|proxy|http|registry)[ _.\-]?auth|auth[ _.\-]?(?:code|header|basic)"
 )
 _ENDING: Final = (
     r"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"
-    r"hash|sha\d{1,3}|hex|json|prod|dev|primary|secondary|v(?=\d)))?[ _.\-]?\d{0,4}"
+    r"hash|sha\d{1,3}|hex|json|pem|prod|dev|primary|secondary|v(?=\d)))?[ _.\-]?\d{0,4}"
 )
 _KEY: Final = re.compile(rf"(?:{_ENDS}){_ENDING}$")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Names of things beside credentials, and numbers that count.
 _NOT_KEY: Final = re.compile(
-    r"(?:existing|image_?pull|auth-?tls|auth)[ _.\-]?secrets?$|automount_?service_?account_?token$|"
-    r"(?:max|min|num|total)[ _.\-]?tokens?$|pass_?key$|primary_?key$"
+    r"(?:existing|image_?pull|auth-?tls)[ _.\-]?secrets?$|(?<!o)auth[ .\-]?secrets?$|automount_?service_?account_?token$|"
+    r"(?<![a-z])(?:max|min|num|total)[ _.\-]?tokens?$|pass_?keys?$|primary_?key$|checksum/[a-z0-9.\-]*$"
 )
 _STRONG: Final = re.compile(r"pass|pwd|pin|otp|code")
 
-# Values under a credential's key that are none: settings, references, templates, paths of mounted files.
+# Values under a credential's key that are none: settings, references, templates, paths of mounted files, services of the cluster.
 _BENIGN: Final = re.compile(
     r"|true|false|null|none|nil|~|\$\([\w.\-]+\)|\$\{[\w.\-]+\}|\$[A-Z_]+|\{\{[^{}]*\}\}|<redacted: \d{1,9} bytes>|"
+    r"https?://[a-z0-9\-]+(?:\.[a-z0-9\-]+\.svc(?:\.[a-z0-9.\-]+)?)?(?::\d{1,5})?(?:/[^\s?@]*)?|"
     r"/(?:var|etc|run|mnt|opt|home|tmp|secrets?|usr|app|data|config)(?:/[A-Za-z0-9._\-]+)*/?|\*+|"
     r"(?:ssh-(?:rsa|ed25519|dss)|ecdsa-[a-z0-9\-]+) [^\n]*",  # a public key
     re.IGNORECASE,
@@ -94,7 +98,7 @@ _VALUE: Final = (
     r"\\*\"(?:<redacted: \d+ bytes>|[^\"\\\n]|\\[^\"\n]|\\\"(?=[^\\\"]*\\\"))*\\*\"?|'[^'\n]*'?|\[redacted\]|"
     r"(?:(?![,;&\n\r\"'\\\]}\)]|(?<!\s)\s+(?:[\-\w.]+\s*[=:]|[\]}\)])|\s--?\w).)+"
 )
-_TEXT: Final = re.compile(rf"((?:{_ENDS}){_ENDING}\\*[\"'`]?\]?\s*(?:=>|:=|==?|:)\s*)({_VALUE})", re.IGNORECASE)
+_TEXT: Final = re.compile(rf"((?:{_ENDS}){_ENDING}\\*[\"'`]?\]?\s*(?:=>|:=|[!?+]?==?|:)\s*)({_VALUE})", re.IGNORECASE)
 _SAID: Final = re.compile(
     r"((?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|(?<![a-z])pw|token|jwt|(?<![a-z])pin|api[_\-]?key)\s+"
     r"(?:is\s+|was\s+|of\s+\S+\s+)?)(?=\S*\d)([^\s\"'<]{5,})",
@@ -105,7 +109,7 @@ _OPTION: Final = re.compile(
     rf"((?<![\w.\-])(?=[\w.\-]*?(?<!\w)-)[\w.\-]*(?:{_ENDS})\s+)(\"[^\"]*\"|'[^']*'|[^\s\"'<\-][^\s]*)", re.IGNORECASE
 )
 _NAMED: Final = re.compile(
-    rf"(name\\*[\"']?\s*[:=]\s*\\*[\"']?[\w.\-]*(?:{_ENDS}){_ENDING}\\*(?!\\)[\"']?[\s,;+\-]*\\*[\"']?value\\*[\"']?\s*[:=]\s*)"
+    rf"((?:name|key)\\*[\"']?\s*[:=]\s*\\*[\"']?[\w.\-]*(?:{_ENDS}){_ENDING}\\*(?!\\)[\"']?[\s,;+\-]*\\*[\"']?value\\*[\"']?\s*[:=]\s*)"
     r"(\\*\"(?:<redacted: \d+ bytes>|[^\"\\\n])*\\*\"|'[^'\n]*'|<redacted: \d+ bytes>|[^\s,;\]\}]+)",
     re.IGNORECASE,
 )
@@ -114,7 +118,9 @@ _HEADER: Final = re.compile(
     re.IGNORECASE,
 )
 _PEM: Final = re.compile(
-    r"-----BEGIN (?=[A-Z0-9 ]*PRIVATE KEY)[A-Z0-9 ]*-----.*?(?:-----END [A-Z0-9 ]*-----|\Z)|PuTTY-User-Key-File.*\Z", re.DOTALL
+    r"-----BEGIN (?=[A-Z0-9 ]*PRIVATE KEY|OpenVPN Static key)[A-Za-z0-9 ]*-----.*?(?:-----END [A-Za-z0-9 ]*-----|\Z)"
+    r"|PuTTY-User-Key-File.*\Z",
+    re.DOTALL,
 )
 _NO_URL: Final = re.compile(r"[\s\"'<>\\]")
 _LOGIN: Final = re.compile(
@@ -131,20 +137,46 @@ _STORED: Final = (
 _MARKUP: Final = (
     (re.compile(rf"(<(?:[\w.\-]{{1,80}}:)?[\w.\-]{{0,80}}?(?:{_ENDS}){_ENDING}\s*>)([^<]+)(?=</)", re.IGNORECASE), "</"),
     (re.compile(rf"(name>[^<]{{0,200}}?(?:{_ENDS}){_ENDING}</name>\s*<value>)([^<]+)", re.IGNORECASE), "</name>"),
-    (re.compile(r"(\b(?:PASSWORD|IDENTIFIED\s+BY)\s+)('[^']+'|\"[^\"]+\")", re.IGNORECASE), "'"),
-    (re.compile(r"^([ \t]*(?:requirepass|masterauth|bindpw|rootpw)[ \t]+)([^\s<]\S*)", re.IGNORECASE | re.MULTILINE), "\n"),
+    (
+        re.compile(
+            r"(\b(?:PASSWORD\s*[(\s]|PSK\s|IDENTIFIED\s+(?:WITH\s+\w+\s+)?BY\s|ConvertTo-SecureString\s)\s*)('[^']+'|\"[^\"]+\")",
+            re.IGNORECASE,
+        ),
+        "",
+    ),
+    (re.compile(r"(\bsecret[ \t]+)(\"[^\"]+\")(?=[ \t]*;)"), ";"),
+    (
+        re.compile(
+            r"^([ \t]*(?:(?:requirepass|masterauth|bindpw|rootpw|r[ow]community)[ \t]+|stats[ \t]+auth[ \t]+[^\s:]+:))([^\s<]\S*)",
+            re.IGNORECASE | re.MULTILINE,
+        ),
+        "",
+    ),
+    (re.compile(r"(\blogin=[^\s:=]+:)([^\s<]+)"), "login="),
+    (re.compile(r"(\becho\s+[\"']?(?:[\w.\-]+:)?)([^\s\"'|<]+)(?=[\"']?\s*\|[^|]*(?:chpasswd|password-stdin))"), "echo"),
+    (re.compile(r"(\b(?:change_password|add_user)\s+\S+\s+)([^\s<\-]\S*)"), "rabbitmqctl"),
+    (re.compile(r"(\bset\s+aws_(?:secret_access_key|session_token)\s+)([^\s<]+)"), "configure"),
     (re.compile(rf"(\(\s*[\"'][\w.\-]{{0,80}}?(?:{_ENDS}){_ENDING}[\"']\s*,\s*[\"'])([^\"'\n]+)", re.IGNORECASE), "("),
     (re.compile(r"(--from-literal[= ][\w.\-]+=)([^\s<]+)"), "--from-literal"),
-    (re.compile(r"([?&](?:api)?key=)([^&\s\"'<>]{8,})", re.IGNORECASE), "key="),
+    (re.compile(r"([?&](?:(?:api)?key|auth)=)([^&\s\"'<>]{8,})", re.IGNORECASE), "="),
     (re.compile(r"(\bauth\\*[\"']?\s*[:=]\s*\\*[\"'])([A-Za-z0-9+/]{8,}={0,2})(?=\\*[\"'])"), "auth"),
 )
 _PGPASS: Final = re.compile(r"^([^\s:#/]+:(?:\d{2,5}|\*):[^\s:]+:[^\s:]+:)(\S+)$", re.MULTILINE)
-_CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-[a-z]{0,6}u|--user|--proxy-user)[ =]?)([^\s:\"'<]+:[^\s\"'<]+)")
+# Not the numbers of a user and a group.
+_CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-[a-z]{0,6}u|--user|--proxy-user)[ =]?)(?!\d+:\d+(?:\s|\Z))([^\s:\"'<]+:[^\s\"'<]+)")
+# Go's data source names, Oracle's, Redis' access lists, Vault: each with the sign without which it cannot match.
+_PLACED: Final = (
+    (re.compile(r"(\b[\w.\-]{1,64}:)([^\s:@\"'<\\]+)(?=@tcp\()"), "@tcp("),
+    (re.compile(r"(:thin:[\w.\-]{1,64}/)([^\s@\"'<\\]+)(?=@)"), ":thin:"),
+    (re.compile(r"^(user[ \t]+[\w.\-]{1,64}[ \t]+(?:[\w~&*+@|\-]{1,64}[ \t]+){0,9}>)([^\s<]+)", re.MULTILINE), " >"),
+    (re.compile(r"(\bvault\s+(?:login|operator\s+unseal)\s+)([^\s=<\-][^\s=|;&]*)(?=[\s|;&]|\Z)"), "vault "),
+)
 _CLIENT: Final = re.compile(
-    r"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli|mongo|mongosh|mongodump|mongorestore|ldapsearch|ldapmodify|docker login)\b"
+    r"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli|mongo|mongosh|mongodump|mongorestore|sqlcmd|"
+    r"ldap(?:search|modify|add|delete|passwd|whoami)|(?:docker|podman|nerdctl|skopeo|buildah|crane auth|helm registry|az) login)\b"
 )
 _COMMAND_END: Final = re.compile(r"[|;&\n]")
-_PASSWORD: Final = re.compile(r"(\s-(?:p\s?|[aw]\s))(?!\d{1,5}(?:[\s:]|\Z))([^\s<\-][^\s<]{2,})")
+_PASSWORD: Final = re.compile(r"(\s-(?:p\s?|[aPw]\s))(?!\d{1,5}(?:[\s:]|\Z))([^\s<\-][^\s<]{2,})")
 # A JSON Web Token (RFC 7519); without the second part a word that only begins like one, read once for all that begin within.
 _JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_\-]{6,}(\.[A-Za-z0-9_\-]*\.?[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*){0,3})?")
 _SHAPES: Final = re.compile(
@@ -173,7 +205,7 @@ _PREFIXES: Final = (
 ).split()
 _HINTS: Final = (
     "pass secret token key cred pwd pw jwt bearer basic assert sig sas pin otp mnemonic salt dsn conn docker cookie auth psw "
-    "psk pepper pat= pat: seed identified".split()
+    "psk pepper pat= pat: seed identified webhook community contrase senha пароль 密码 login= slack_api".split()
 )
 
 
@@ -193,7 +225,7 @@ def scrub_text(text: str) -> str:
         for pattern, sign in _MARKUP:
             if sign in low:
                 text = pattern.sub(_second, text)
-        if "name" in low and "value" in low:
+        if "value" in low and ("name" in low or "key" in low):
             text = _NAMED.sub(_second, text)
         if "\n" in text:
             text = _LINE.sub(_assigned, _block_scalars(text)) if len(text) < _LONG else _by_line(text)
@@ -202,7 +234,10 @@ def scrub_text(text: str) -> str:
         text = _PGPASS.sub(_second, text)
     if "u " in text or "-u" in text or "user" in text:
         text = _CURL.sub(_second, text)
-    if " -p" in text or " -a" in text or " -w" in text:
+    for pattern, sign in _PLACED:
+        if sign in text:
+            text = pattern.sub(_second, text)
+    if " -p" in text or " -P" in text or " -a" in text or " -w" in text:
         text = _passwords(text)
     return text
 
@@ -311,8 +346,13 @@ def _second(found: re.Match[str]) -> str:
 _NESTED: Final = re.compile(r"(?:- +)*[\w.\-/\"']+ *:(?:\s|\Z)")
 
 
+_ANCHORED: Final = re.compile(r"&[\w\-]+[ \t]+(?=[^\s<])")
+
+
 def _assigned(found: re.Match[str]) -> str:
     value = found[2].strip().strip("\\\"'")
+    if anchored := _ANCHORED.match(value):  # an anchor of YAML before the value
+        return found[1] + anchored[0] + mask(value[anchored.end() :])
     if (
         benign_value(value)
         or MASKED.match(value)

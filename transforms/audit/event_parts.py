@@ -11,6 +11,7 @@ from transforms.audit.event import Event, reduced
 from transforms.audit.evidence import DIGITS, DNS_SUBDOMAIN, UID, About
 from transforms.audit.skeleton import OAUTH
 from transforms.audit.status_message import redact_message, redact_opaque
+from transforms.audit.typed_fields import opaque
 
 if TYPE_CHECKING:
     from transforms.audit.sensitivity import Address
@@ -118,7 +119,7 @@ def _extra_may_stay(key: str, value: str, search: Search) -> bool:
         return False
     if key.startswith(_KEPT_EXTRAS):
         return True
-    return not sensitive_key(key) and len(value) <= 24
+    return not sensitive_key(key) and len(value) <= 24 and not opaque(value)
 
 
 def redact_annotation(key: str, value: Any, search: Search) -> Any:

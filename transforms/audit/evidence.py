@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from transforms.audit.credentials import mask, scrub_text
+from transforms.audit.credentials import benign_value, mask, scrub_text, sensitive_key
 
 if TYPE_CHECKING:
     from transforms.audit.embedded import Search
@@ -59,13 +59,13 @@ def drop(value: Any, search: Search, kind: str = "secret") -> None:
 
 
 def labels(labels: dict[str, Any], node: dict[str, Any], search: Search) -> dict[str, Any]:
-    """Labels as they are, but for values that were copied from the data, in clear or encoded."""
+    """Labels as they are, but for values that were copied from the data, in clear or encoded, and those of a credential's name."""
     held = _values(node)
     out = {}
     for key, value in labels.items():
         name = key if _LABEL_KEY.fullmatch(key) and plain(key) else search.masked("label", key)
         if value is None or (isinstance(value, str) and _LABEL.fullmatch(value) and value not in held and (not value or plain(value))):
-            out[name] = value
+            out[name] = value if not value or not sensitive_key(key) or benign_value(value) else search.masked("label", value)
         else:
             out[name] = cut(value, search, "label")
     return out

@@ -24,7 +24,7 @@ _WORDS: Final = (
 )
 _ENDING: Final = (
     rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env"
-    rb"|hash|sha[0-9]{1,3}|hex|json|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?\d{0,4}"
+    rb"|hash|sha[0-9]{1,3}|hex|json|pem|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?\d{0,4}"
 )
 # What comes after the name: `"value":` (1), another string, or the end of an object (2), a scalar or a list of strings
 # that it is the key of, an assignment, a word or a PEM header's dashes (neither).
@@ -37,7 +37,7 @@ _BEFORE_KEY: Final = re.compile(
     rb"(?:private|api|app|application|access|secret|priv|encrypt|encryption|decryption|"
     rb"signing|sign|master|account|storage|shared|auth|user|admin|root|"
     rb"session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|"
-    rb"subscription|instrumentation|integration|client|bucket|signature|jwt|ssh|fernet|unseal|sec)[ _.\-]?\Z"
+    rb"subscription|instrumentation|integration|client|bucket|signature|jwt|ssh|fernet|unseal|sec|tls|service|recovery|gcp|sa)[ _.\-]?\Z"
 )
 # Anything encoded that holds a Secret is a long run of these: base64 in any alignment and depth, compressed or not, and hex.
 _RUN: Final = 48
@@ -198,7 +198,7 @@ def _optional(low: bytes, at: int) -> bool:
     start = low.rfind(b'"', max(0, at - 4096), at)
     if start < 0 or low[start + 1 : start + 2] == b"-":
         return True
-    if low[max(0, start - 7) : start] not in (b'"name":', b'{"key":') and not low[max(0, start - 8) : start].rstrip(b" \\").endswith(
+    if low[max(0, start - 7) : start] not in (b'"name":', b'{"key":') and not low[max(0, start - 16) : start].rstrip(b" \\").endswith(
         (b'name":', b'name\\":')
     ):
         return False

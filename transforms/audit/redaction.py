@@ -79,6 +79,10 @@ _LONG_HEAD: Final = 8192
 _plain_reference: Final = re.compile(
     rb'\{(?:"(?:resource|namespace|name|uid|apiGroup|apiVersion|resourceVersion|subresource)":"[^"\\]*+",?)*+\}'
 ).fullmatch
+# A default or an example that a schema gives for a field of a credential's name.
+_schema_literal: Final = re.compile(
+    rb'(?:pass|pwd|secret|token|key|cred|auth)[^"\\]*\\*":\s*\{[^{}]*"(?:default|example)\\*":\s*\\*"[^"]', re.IGNORECASE
+).search
 _DONE: Final = b'"code":2'
 # Durations that the server measures on slow requests: no two are the same, and none can hold a secret.
 _LATENCIES: Final = re.compile(rb'"apiserver\.latency\.k8s\.io/[a-z-]{1,60}":"(?:\d{1,12}(?:\.\d{1,12})?(?:ns|\xc2\xb5s|ms|s|m|h)){1,4}",?')
@@ -265,7 +269,14 @@ class Redactor:
             body = bytes(getattr(event, name))
             if not body:
                 continue
-            found = None if searched or (self.strip_bulk and holds_bulk(body)) or (failed and _may_be_status(body)) else examine(body)
+            found = (
+                None
+                if searched
+                or (self.strip_bulk and holds_bulk(body))
+                or (failed and _may_be_status(body))
+                or (where.resource == "customresourcedefinitions" and _schema_literal(body))
+                else examine(body)
+            )
             if found is None:
                 self._body(event, name, body, where)
             elif found[0] is not body:

@@ -1,0 +1,159 @@
+"""Credentials by their rarer names and in the forms of many programs' files; what is only called or spelt alike survives."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import pytest
+
+from transforms.audit.event import Event
+from transforms.audit.redaction import Redactor
+
+MAPS = "/api/v1/namespaces/shop/configmaps/db"
+PODS = "/api/v1/namespaces/shop/pods/db"
+SECRETS = "/api/v1/namespaces/shop/secrets/db"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com"
+SECRET = "h7tr2-hunter2"
+MASK = "<redacted: 13 bytes>"
+
+
+def body(before: object, uri: str) -> object:
+    event = Event(requestURI=uri, requestObject=json.dumps(before).encode())  # type: ignore[arg-type]
+    Redactor().redact(event)
+    assert event.flags is None
+    once = bytes(event.requestObject)
+    Redactor().redact(event)
+    assert bytes(event.requestObject) == once
+    return json.loads(once)
+
+
+# What a scan finds by itself; the others where everything is searched, and as names of variables.
+SCANNED = (
+    "adminToken AUTH_SECRET OAUTH_SECRET oauthSecret TLS_KEY GCP_SA_KEY serviceKey recoveryKey privateKeyPem secretId VAULT_SECRET_ID "
+    "webhookUrl SLACK_WEBHOOK_URL NPM_AUTH REDISCLI_AUTH REQUIREPASS"
+).split()
+
+
+@pytest.mark.parametrize(
+    "key",
+    (
+        "adminToken AUTH_SECRET OAUTH_SECRET oauthSecret TLS_KEY GCP_SA_KEY serviceKey recoveryKey privateKeyPem secretId VAULT_SECRET_ID "
+        "webhookUrl SLACK_WEBHOOK_URL slack_api_url NPM_AUTH REDISCLI_AUTH DOCKER_AUTH_CONFIG communityString snmpCommunity walletSeed "
+        "PINCODE REQUIREPASS contraseña mot_de_passe пароль"
+    ).split(),
+)
+def test_a_value_under_a_credentials_rarer_name_is_masked(key: str):
+    assert body({"data": {key: SECRET}}, MAPS) == {"data": {key: MASK}}
+    assert body({"data": {"a.env": f"a=b\n{key}={SECRET}\nc=d\n"}}, MAPS) == {"data": {"a.env": f"a=b\n{key}={MASK}\nc=d\n"}}
+    assert body({"env": [{"name": key, "value": SECRET}]}, PODS) == {"env": [{"name": key, "value": MASK}]}
+    if key in SCANNED:
+        assert body({"annotations": {key: SECRET}}, PODS) == {"annotations": {key: MASK}}
+
+
+@pytest.mark.parametrize(
+    "key",
+    (
+        "minTokens max_tokens passkeys authSecret auth-secret nginx.ingress.kubernetes.io/auth-secret checksum/secret "
+        "checksum/db-password webhook webhooks community seed seedCount pinned"
+    ).split(),
+)
+def test_a_value_under_a_name_that_only_looks_alike_stays(key: str):
+    for uri in (MAPS, PODS):
+        assert body({"data": {key: "blue-7f3a9c51"}}, uri) == {"data": {key: "blue-7f3a9c51"}}
+
+
+@pytest.mark.parametrize("url", ["http://hooks:8080/a/7f3a9c51", "https://hooks.shop.svc/a", "http://hooks.shop.svc.cluster.local:80/b"])
+def test_the_url_of_a_service_of_the_cluster_is_no_credential(url: str):
+    assert body({"data": {"webhookUrl": url}}, MAPS) == {"data": {"webhookUrl": url}}
+
+
+def test_what_is_called_auth_is_masked_if_it_can_be_nothing_else():
+    login = base64.b64encode(b"bob:hunter2").decode()
+    before = {"a": {"auth": SECRET}, "b": {"auth": login}, "c": {"auth": "basic"}, "d": {"auth": "keycloak-v2"}}
+    after = before | {"a": {"auth": MASK}, "b": {"auth": "<redacted: 16 bytes>"}}
+    assert body({"data": before}, MAPS) == {"data": after}
+    assert body({"data": before}, PODS) == {"data": after}
+
+
+# What is masked stands between « and ».
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mode: x\nroot:«S»@tcp(127.0.0.1:3306)/shop",
+        "jdbc:oracle:thin:bob/«S»@//db:1521/x",
+        "port 1\nuser alice on >«S» ~* &* +@all\n",
+        "listen stats\n  stats auth admin:«S»\n",
+        "cache_peer a parent 3128 0 login=bob:«S»\n",
+        "rocommunity «S»\n",
+        '1.2.3.4 %any : PSK «"S"»\n',
+        'key "a" {\n  secret «"S"»;\n};\n',
+        "CREATE USER 'a' IDENTIFIED WITH mysql_native_password BY «'S'»",
+        "SET PASSWORD FOR 'a' = PASSWORD(«'S'»)",
+        '$p = ConvertTo-SecureString «"S"» -AsPlainText # password',
+        "password: &p «S»\nuser: a\n",
+        '<add key="ApiKey" value=«"S"»/>',
+        "TOKEN ?= «S»\n",
+        "object.data.password != '«S»'",
+        "echo 'root:«S»' | chpasswd",
+        "echo «S» | docker login -u bob --password-stdin",
+        "vault login «S»",
+        "podman login -u bob -p «S» registry.example.com",
+        "sqlcmd -S db -P «S» -Q x",
+        "rabbitmqctl change_password bob «S»",
+        "aws configure set aws_secret_access_key «S»",
+        "https://example.com/a?auth=«S»",
+        "env:\n- name: DB_PASSWORD\n  value: «S»\n",
+    ],
+)
+def test_a_credential_in_a_programs_file_or_script_is_masked(text: str):
+    before = re.sub(r"«(.?)S(.?)»", rf"\1{SECRET}\2", text)
+    assert body({"data": {"a": before}}, MAPS) == {"data": {"a": re.sub("«.+»", MASK, text)}}
+
+
+def test_a_static_key_in_pem_is_masked():
+    pem = f"-----BEGIN OpenVPN Static key V1-----\n{SECRET}\n-----END OpenVPN Static key V1-----"
+    assert body({"data": {"a": f"x\n{pem}\ny"}}, MAPS) == {"data": {"a": f"x\n<redacted: {len(pem)} bytes>\ny"}}
+
+
+@pytest.mark.parametrize(
+    "innocent",
+    [
+        'MountVolume.SetUp failed: secret "blue-7f3a9c51" not found',
+        "docker run -u 1000:1000 blue-7f3a9c51",
+        "kubectl create configmap a --from-literal=color=blue-7f3a9c51",
+        "user: alice\nsize: >\n  blue-7f3a9c51\n",
+        "vault read secret/blue-7f3a9c51",
+        "echo blue-7f3a9c51 | grep login",
+        "login=blue-7f3a9c51",
+        "https://example.com/a?author=blue-7f3a9c51",
+        "identified by the label blue-7f3a9c51",
+        "colors: &default blue-7f3a9c51\n",
+    ],
+)
+def test_text_that_is_only_spelt_alike_stays(innocent: str):
+    for uri in (MAPS, PODS):
+        assert body({"data": {"a": innocent}}, uri) == {"data": {"a": innocent}}
+
+
+@pytest.mark.parametrize("field", ["default", "example"])
+def test_what_a_schema_gives_for_a_credential_is_masked_and_other_defaults_stay(field: str):
+    def schema(value: str) -> dict:
+        properties = {"apiKey": {"type": "string", field: value}, "color": {"type": "string", field: "blue-7f3a9c51"}}
+        return {"kind": "CustomResourceDefinition", "spec": {"versions": [{"schema": {"openAPIV3Schema": {"properties": properties}}}]}}
+
+    assert body(schema(SECRET), CRDS) == schema(MASK)
+
+
+def test_a_label_of_a_secret_is_masked_under_a_credentials_name_only():
+    def labels(value: str) -> dict:
+        return {"metadata": {"labels": {"api-token": value, "app": "blue-7f3a9c51", "secret": "true"}}}
+
+    assert body(labels(SECRET), SECRETS) == labels(MASK)
+
+
+def test_an_extra_attribute_that_nobody_would_write_is_masked_however_short():
+    event = Event(requestURI=PODS, impersonatedUser=json.dumps({"username": "a", "extra": {"x/y": [SECRET + "9", "team-1"]}}).encode())  # type: ignore[arg-type]
+    Redactor().redact(event)
+    assert json.loads(bytes(event.impersonatedUser))["extra"] == {"x/y": ["<redacted: 14 bytes>", "team-1"]}
