@@ -9,6 +9,7 @@ from transforms.audit.credentials import MASKED, mask, sensitive_key
 from transforms.audit.embedded import UNREADABLE, Search, dump, load
 from transforms.audit.event import Event, reduced
 from transforms.audit.evidence import DIGITS, DNS_SUBDOMAIN, UID, About
+from transforms.audit.sensitivity import SUBRESOURCES
 from transforms.audit.skeleton import OAUTH
 from transforms.audit.status_message import redact_message, redact_opaque
 from transforms.audit.typed_fields import opaque
@@ -42,11 +43,13 @@ _KEPT_ANNOTATIONS: Final = (
 )
 
 
+# The patch of a webhook, under the number of its round (kubernetes/apiserver `pkg/admission/plugin/webhook/mutating/dispatcher.go`).
+_PATCH: Final = "patch.webhook.admission.k8s.io/"
 # What the server writes of an object; of a sensitive one nothing else stays.
 _PLURAL: Final = re.compile(r"[a-z0-9.\-]{1,63}")
 _REFERENCE: Final = {
     "resource": _PLURAL,
-    "subresource": re.compile(r"[a-z0-9.\-/]{1,63}"),
+    "subresource": re.compile("|".join(SUBRESOURCES)),
     "namespace": DNS_SUBDOMAIN,
     "uid": UID,
     "apiGroup": DNS_SUBDOMAIN,
@@ -122,6 +125,14 @@ def _extra_may_stay(key: str, value: str, search: Search) -> bool:
     return not sensitive_key(key) and len(value) <= 24 and not opaque(value)
 
 
+def redact_annotation_key(key: str, search: Search) -> str:
+    """The key of an audit annotation: a webhook chooses what follows its name."""
+    if key.startswith((*_KEPT_ANNOTATIONS, _PATCH)):
+        return key
+    prefix, slash, name = search.text(key).rpartition("/")
+    return prefix + slash + redact_opaque(name, search)
+
+
 def redact_annotation(key: str, value: Any, search: Search) -> Any:
     """An audit annotation about an ordinary object, searched; a webhook's or policy's free text without opaque words."""
     if not isinstance(value, str):
@@ -129,7 +140,7 @@ def redact_annotation(key: str, value: Any, search: Search) -> Any:
     if key.startswith(_KEPT_ANNOTATIONS):
         return search.text(value)
     value = redact_message(search.value(key, value), search)
-    return value if key.startswith("patch.webhook.admission.k8s.io/") else redact_opaque(value, search)
+    return value if key.startswith(_PATCH) else redact_opaque(value, search)
 
 
 def redact_sensitive_annotation(key: str, value: Any, search: Search) -> str:

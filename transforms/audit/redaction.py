@@ -19,6 +19,7 @@ from transforms.audit.event_parts import (
     named,
     record,
     redact_annotation,
+    redact_annotation_key,
     redact_reference,
     redact_sensitive_annotation,
     redact_status,
@@ -249,9 +250,10 @@ class Redactor:
         if name in ("user", "impersonatedUser") and isinstance(tree, dict):
             tree = redact_user(tree, search)
         elif name == "annotations" and isinstance(tree, dict):
-            tree = {key: redact_annotation(key, value, search) for key, value in tree.items()}
+            tree = {redact_annotation_key(key, search): redact_annotation(key, value, search) for key, value in tree.items()}
         elif name == "annotations!":
-            tree = {key: redact_sensitive_annotation(key, value, search) for key, value in tree.items()} if isinstance(tree, dict) else {}
+            held = tree.items() if isinstance(tree, dict) else ()
+            tree = {redact_annotation_key(key, search): redact_sensitive_annotation(key, value, search) for key, value in held}
         elif name == "responseStatus":
             tree = redact_status(tree, search)
         else:

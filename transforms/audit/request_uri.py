@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote, unquote_plus
 from transforms.audit.credentials import sensitive_key
 from transforms.audit.embedded import Search
 from transforms.audit.evidence import DNS_SUBDOMAIN
+from transforms.audit.sensitivity import SUBRESOURCES
 from transforms.audit.skeleton import OAUTH, SECRET
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _API: Final = frozenset(
     "watch limit timeout timeoutSeconds resourceVersion resourceVersionMatch allowWatchBookmarks "
     "sendInitialEvents fieldManager fieldValidation force dryRun pretty "
     "gracePeriodSeconds propagationPolicy orphanDependents follow previous tailLines sinceSeconds "
-    "sinceTime timestamps limitBytes stream container stdin stdout stderr tty "
+    "sinceTime timestamps limitBytes stream container stdin stdout stderr tty verbose "
     "ports includeObject includeUninitialized insecureSkipTLSVerifyBackend "
     "exact export allowUnsafe ignoreStoreReadErrorWithClusterBreakingPotential".split()
 )
@@ -98,6 +99,8 @@ def _path(path: str, address: Address, search: Search) -> str:
             continue
         if not _name_may_stay(unquote(part), address):
             parts[at] = _gone(search, "name", part)
+    if address.shape and len(words) >= address.fixed and address.subresource not in SUBRESOURCES:
+        parts[words[address.fixed - 1]] = _gone(search, "path", parts[words[address.fixed - 1]])
     # The API's own part ends after the subresource; `proxy/…` and all that follows belongs to somebody else's service.
     end = words[address.fixed] if len(words) > address.fixed else len(parts)
     head = [_clean(part, search) if len(part) > 15 and not (address.shape and unquote(part) in names) else part for part in parts[:end]]

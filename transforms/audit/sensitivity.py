@@ -31,6 +31,8 @@ _RESOURCES: Final = {
     "oauthauthorizetoken": OAUTH,
     "oauthclient": OAUTH,
 }
+# What stands after the name of a sensitive object; anything else there is a client's.
+SUBRESOURCES: Final = ("token", "status", "finalize")
 _ODD: Final = re.compile(r"//|/\.{1,2}(?:/|$)|[^A-Za-z0-9/._:\-]")
 
 

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from transforms.audit.embedded import Search
 
 # `patch: Invalid value` prints the whole patched object, old decoders print their context
-# (kubernetes/apiserver `pkg/endpoints/handlers/patch.go`); an unrecognised body is quoted in hex (`handlers/rest.go` summarizeData).
+# (kubernetes/apiserver `pkg/endpoints/handlers/patch.go`); a body without a kind is printed whole (kubernetes/apimachinery
+# `pkg/runtime/error.go`), and a value that is of another type than the applied field (structured-merge-diff).
+# An unrecognised body is quoted in hex (`handlers/rest.go` summarizeData).
 _OBJECT: Final = re.compile(
-    r"(patch: Invalid value|bigger context|last-applied-configuration|Invalid value: (?=\{|map\[|\[|[a-z]+\.[A-Z]|&|\\?\"\s*[\[{]))"
+    r"(patch: Invalid value|bigger context|last-applied-configuration|is missing in '|: expected [a-z]+, got |"
+    r"Invalid value: (?=\{|map\[|\[|[a-z]+\.[A-Z]|&|\\?\"\s*[\[{]))"
 )
 _QUOTED: Final = re.compile(
     r"((?:Invalid|Unsupported|Duplicate|Not supported|Too long|Required|Too many)\s?(?:value)?: )(\"(?:[^\"\\]|\\.)*\"|[^\s\",:]+)"
@@ -25,13 +28,12 @@ _GO_MAP: Final = re.compile(r"map\[.*", re.DOTALL)
 # What a webhook or an admission policy says is free text, and may quote any value of the object in a word of its own.
 _DENIED: Final = re.compile(r"denied (?:the )?request: ")
 _OPAQUE: Final = re.compile(
-    r"(?<![A-Za-z0-9_~+./:@\-])(?=[A-Za-z_~+\-]*\d)(?=[\d_~+\-]*[A-Za-z])[A-Za-z0-9_~+\-]{12,}={0,2}(?![A-Za-z0-9./:@])"
+    r"(?<![A-Za-z0-9_~+./:@\-])(?=(?:[A-Za-z_~+\-]*\d){2})(?=[\d_~+\-]*[A-Za-z])[A-Za-z0-9_~+\-]{12,}={0,2}(?![A-Za-z0-9./:@])"
 )
 _PATH: Final = re.compile(r"(cannot [a-z]+ path )(\"/(?:[^\"\\]|\\.)*\")")
-_MAY_QUOTE: Final = ("alue", "ontext", "\n", "map[", "userextras", "(", "applied", "denied", " path ")
+_MAY_QUOTE: Final = ("alue", ", got ", " missing in ", "ontext", "\n", "map[", "userextras", "(", "applied", "denied", " path ")
 
-
-_SIGNS: Final = (b"alue", b"ontext", b"\\n", b"map[", b"userextras", b"(", b"applied", b"denied", b" path ", b"Required", b"Too ", b'List"')
+_SIGNS: Final = (*(sign.replace("\n", "\\n").encode() for sign in _MAY_QUOTE), b"Required", b"Too ", b'List"')
 
 
 def may_quote(status: bytes) -> bool:
@@ -66,7 +68,7 @@ def _unquoted(text: str, search: Search) -> str:
 
 
 def redact_opaque(text: str, search: Search) -> str:
-    """Free text without the words in it that nobody would write: letters with digits, twelve or more."""
+    """Free text without the words in it that nobody would write: letters with two digits, twelve or more."""
     return _OPAQUE.sub(lambda word: search.masked("message", word[0]), text)
 
 
