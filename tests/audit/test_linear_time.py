@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from transforms.audit.credentials import benign_value, scrub_text, sensitive_key
+from transforms.audit.credential_names import sensitive_key
+from transforms.audit.credentials import benign_value, scrub_text
 from transforms.audit.embedded import UNREADABLE, Search
 from transforms.audit.event import Event
 from transforms.audit.needles import examine

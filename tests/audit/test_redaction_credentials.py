@@ -14,6 +14,7 @@ from transforms.audit.redaction import Redactor
 MAPS = "/api/v1/namespaces/shop/configmaps/db"
 PODS = "/api/v1/namespaces/shop/pods/db"
 SECRETS = "/api/v1/namespaces/shop/secrets/db"
+WIDGETS = "/apis/example.com/v1/namespaces/shop/widgets/a"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com"
 SECRET = "h7tr2-hunter2"
 MASK = "<redacted: 13 bytes>"
@@ -41,7 +42,7 @@ SCANNED = (
     (
         "adminToken AUTH_SECRET OAUTH_SECRET oauthSecret TLS_KEY GCP_SA_KEY serviceKey recoveryKey privateKeyPem secretId VAULT_SECRET_ID "
         "webhookUrl SLACK_WEBHOOK_URL slack_api_url NPM_AUTH REDISCLI_AUTH DOCKER_AUTH_CONFIG communityString snmpCommunity walletSeed "
-        "PINCODE REQUIREPASS contraseña mot_de_passe пароль"
+        "PINCODE certificateKey REQUIREPASS contraseña mot_de_passe пароль"
     ).split(),
 )
 def test_a_value_under_a_credentials_rarer_name_is_masked(key: str):
@@ -62,6 +63,46 @@ def test_a_value_under_a_credentials_rarer_name_is_masked(key: str):
 def test_a_value_under_a_name_that_only_looks_alike_stays(key: str):
     for uri in (MAPS, PODS):
         assert body({"data": {key: "blue-7f3a9c51"}}, uri) == {"data": {key: "blue-7f3a9c51"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", "value"),
+        ("id", "value"),
+        ("field", "value"),
+        ("property", "value"),
+        ("header", "value"),
+        ("Key", "Value"),
+        ("name", "default"),
+        ("name", "stringValue"),
+        ("headerName", "headerValue"),
+        ("ParameterKey", "ParameterValue"),
+    ],
+)
+def test_a_value_beside_its_name_is_masked_whatever_the_two_fields_are_called(name: str, value: str):
+    for uri in (WIDGETS, PODS) if value == "value" else (WIDGETS,):
+        assert body({"a": [{name: "db-password", value: SECRET}]}, uri) == {"a": [{name: "db-password", value: MASK}]}
+        assert body({"a": [{value: SECRET, name: "db-password"}]}, uri) == {"a": [{value: MASK, name: "db-password"}]}
+        assert body({"a": [{name: "color", value: SECRET}]}, uri) == {"a": [{name: "color", value: SECRET}]}
+
+
+@pytest.mark.parametrize("path", ["data", "spec.data", "spec.template.data"])
+def test_the_data_of_another_groups_kind_of_secret_is_masked(path: str):
+    def copied(kind: str, value: str) -> dict:
+        held: dict = {"alpha": value}
+        for name in reversed(path.split(".")):
+            held = {name: held}
+        return {"kind": kind, "apiVersion": "example.com/v1", "metadata": {"name": "a"}} | held
+
+    assert body(copied("ClusterSecret", SECRET), WIDGETS) == copied("ClusterSecret", MASK)
+    assert body(copied("ClusterSecretPolicy", SECRET), WIDGETS) == copied("ClusterSecretPolicy", SECRET)
+
+
+def test_a_routing_key_is_masked_if_it_is_no_name():
+    before = {"a": f"pagerduty:\n  routing_key: {SECRET}123\n", "b": "amqp:\n  routing_key: orders.created.v123\n"}
+    after = {"a": "pagerduty:\n  routing_key: <redacted: 16 bytes>\n", "b": before["b"]}
+    assert body({"data": before}, MAPS) == {"data": after}
 
 
 @pytest.mark.parametrize("url", ["http://hooks:8080/a/7f3a9c51", "https://hooks.shop.svc/a", "http://hooks.shop.svc.cluster.local:80/b"])

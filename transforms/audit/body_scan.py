@@ -22,7 +22,7 @@ _NAME: Final = _WORD + rb"[a-z0-9 _.\-]*"
 _KEY: Final = (
     rb"(?:private|api|app|application|access|secret|priv|encrypt|encryption|decryption|signing|sign|master|account|storage|shared|auth|"
     rb"user|admin|root|session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|subscription|instrumentation|integration|"
-    rb"client|bucket|signature|jwt|ssh|fernet|unseal|sec|tls|service|recovery|gcp|sa)[ _.\-]?keys?"
+    rb"client|bucket|signature|jwt|ssh|fernet|unseal|sec|tls|service|recovery|gcp|certificate|sa)[ _.\-]?keys?"
     rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env"
     rb"|hash|sha[0-9]{1,3}|hex|json|pem|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?[0-9]{0,4}"
 )

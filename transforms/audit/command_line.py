@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from transforms.audit.credentials import benign_value, sensitive_key
+from transforms.audit.credential_names import sensitive_key
+from transforms.audit.credentials import benign_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a credential looks like: the name it goes by, and the shapes it has in running text.
+"""What a credential looks like in running text: after its name, in the syntax of many programs, and by its own shape.
 
 Everything here is a heuristic for content that is not a Secret. What belongs to a Secret never depends on it.
 """
@@ -8,40 +8,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from transforms.audit.credential_names import ENDING, ENDS, NOT_KEY
+
 # What stands for a value that was cut, and for how much of it there was.
 MASK: Final = "<redacted: {} bytes>"
 MASKED: Final = re.compile(r"<redacted: \d{1,9} bytes>")
-
-# A key is a credential's if it ends so: `DB_PASSWORD`, `clientSecret`, `vault.io/token`, but not `secretName`, `tokenizer`.
-_KEYED: Final = (
-    "api|app|application|access|secret|private|priv|encrypt|encryption|decryption|signing|sign|master|account|storage|shared|auth|user|admin|root|"
-    "ssh|fernet|unseal|sec|session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|subscription|instrumentation|integration|client|bucket|signature|jwt|"
-    "tls|service|recovery|gcp|(?<![a-z])sa"
-)
-_ENDS: Final = (
-    r"pass(?:_?word|wd|wort|phrase|code|key|_?wrd)s?|pwd|(?<![a-z])p(?:ass|w|sw|swd)|"
-    r"(?:db|pg|my|mysql|user|root|admin|smtp|redis|mongo|sql|ssh|ftp|ldap)_?pass|"
-    r"secrets?|tokens?|jwt|bearer|credentials?|creds|assertion|signature|(?<![a-z])sig|(?<![a-z])sas|(?<![a-z])pin(?:code)?|(?<![a-z])otp|"
-    r"contrase[nñ]a|senha|mot_de_passe|пароль|密码|(?:require|auth)pass|masterauth|secret[ _.\-]?id|webhook[ _.\-]?urls?|slack_api_url|"
-    r"(?:npm|redis(?:cli)?)_auth|community[ _.\-]?string|snmp[ _.\-]?community|(?:wallet|t?otp|master)[ _.\-]?seed|"
-    r"mnemonic|(?<![a-z])salt|pepper|(?<![a-z])psk|(?<![a-z])cred|(?<![a-z])pat|seed_?phrase|(?<![a-z0-9])_auth|httpheadervalue|bindpw|rootpw|"
-    r"access[ _.\-]?key[ _.\-]?id|private[ _.\-]?key[ _.\-]?id|secret_key_base|"
-    rf"(?:{_KEYED})[ _.\-]?keys?|(?<![a-z])dsn|conn(?:ection)?[ _.\-]?str(?:ing)?|"
-    r"dockerconfigjson|dockercfg|docker[_.\-]?auth(?:[_.\-]?config)?|htpasswd|cookies?|"
-    r"authorization|(?:basic|proxy|http|registry)[ _.\-]?auth|auth[ _.\-]?(?:code|header|basic)"
-)
-_ENDING: Final = (
-    r"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"
-    r"hash|sha\d{1,3}|hex|json|pem|prod|dev|primary|secondary|v(?=\d)))?[ _.\-]?\d{0,4}"
-)
-_KEY: Final = re.compile(rf"(?:{_ENDS}){_ENDING}$")
-_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# Names of things beside credentials, and numbers that count.
-_NOT_KEY: Final = re.compile(
-    r"(?:existing|image_?pull|auth-?tls)[ _.\-]?secrets?$|(?<!o)auth[ .\-]?secrets?$|automount_?service_?account_?token$|"
-    r"(?<![a-z])(?:max|min|num|total)[ _.\-]?tokens?$|pass_?keys?$|primary_?key$|checksum/[a-z0-9.\-]*$"
-)
-_STRONG: Final = re.compile(r"pass|pwd|pin|otp|code")
 
 # Values under a credential's key that are none: settings, references, templates, paths of mounted files, services of the cluster.
 _BENIGN: Final = re.compile(
@@ -51,35 +22,6 @@ _BENIGN: Final = re.compile(
     r"(?:ssh-(?:rsa|ed25519|dss)|ecdsa-[a-z0-9\-]+) [^\n]*",  # a public key
     re.IGNORECASE,
 )
-
-_keys: dict[str, bool] = {}
-
-
-def sensitive_key(key: str) -> bool:
-    """Whether a field, variable or parameter of this name holds a credential."""
-    known = _keys.get(key)
-    if known is None:
-        known = _sensitive_key(key)
-        if len(_keys) > 20_000:
-            _keys.clear()
-        if len(key) < 200:
-            _keys[key] = known
-    return known
-
-
-def _sensitive_key(key: str) -> bool:
-    if len(key) > 512:
-        return False
-    spaced = _CAMEL.sub("_", key).lower()
-    plain = key.lower()
-    if _NOT_KEY.search(plain) or _NOT_KEY.search(spaced):
-        return False
-    return _KEY.search(plain) is not None or _KEY.search(spaced) is not None
-
-
-def counts_as_number(key: str) -> bool:
-    """Whether a number under this sensitive key is the credential itself (`pin: 1234`) and not a count (`tokens: 3`)."""
-    return _STRONG.search(key.lower()) is not None
 
 
 def benign_value(value: str) -> bool:
@@ -98,7 +40,7 @@ _VALUE: Final = (
     r"\\*\"(?:<redacted: \d+ bytes>|[^\"\\\n]|\\[^\"\n]|\\\"(?=[^\\\"]*\\\"))*\\*\"?|'[^'\n]*'?|\[redacted\]|"
     r"(?:(?![,;&\n\r\"'\\\]}\)]|(?<!\s)\s+(?:[\-\w.]+\s*[=:]|[\]}\)])|\s--?\w).)+"
 )
-_TEXT: Final = re.compile(rf"((?:{_ENDS}){_ENDING}\\*[\"'`]?\]?\s*(?:=>|:=|[!?+]?==?|:)\s*)({_VALUE})", re.IGNORECASE)
+_TEXT: Final = re.compile(rf"((?:{ENDS}){ENDING}\\*[\"'`]?\]?\s*(?:=>|:=|[!?+]?==?|:)\s*)({_VALUE})", re.IGNORECASE)
 _SAID: Final = re.compile(
     r"((?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|(?<![a-z])pw|token|jwt|(?<![a-z])pin|api[_\-]?key)\s+"
     r"(?:is\s+|was\s+|of\s+\S+\s+)?)(?=\S*\d)([^\s\"'<]{5,})",
@@ -106,10 +48,10 @@ _SAID: Final = re.compile(
 )
 # From the start of a word, so that a row of dashes is read once.
 _OPTION: Final = re.compile(
-    rf"((?<![\w.\-])(?=[\w.\-]*?(?<!\w)-)[\w.\-]*(?:{_ENDS})\s+)(\"[^\"]*\"|'[^']*'|[^\s\"'<\-][^\s]*)", re.IGNORECASE
+    rf"((?<![\w.\-])(?=[\w.\-]*?(?<!\w)-)[\w.\-]*(?:{ENDS})\s+)(\"[^\"]*\"|'[^']*'|[^\s\"'<\-][^\s]*)", re.IGNORECASE
 )
 _NAMED: Final = re.compile(
-    rf"((?:name|key)\\*[\"']?\s*[:=]\s*\\*[\"']?[\w.\-]*(?:{_ENDS}){_ENDING}\\*(?!\\)[\"']?[\s,;+\-]*\\*[\"']?value\\*[\"']?\s*[:=]\s*)"
+    rf"((?:name|key)\\*[\"']?\s*[:=]\s*\\*[\"']?[\w.\-]*(?:{ENDS}){ENDING}\\*(?!\\)[\"']?[\s,;+\-]*\\*[\"']?value\\*[\"']?\s*[:=]\s*)"
     r"(\\*\"(?:<redacted: \d+ bytes>|[^\"\\\n])*\\*\"|'[^'\n]*'|<redacted: \d+ bytes>|[^\s,;\]\}]+)",
     re.IGNORECASE,
 )
@@ -135,8 +77,8 @@ _STORED: Final = (
 )
 # XML: an element, and a property that names its value; SQL; a directive; a PHP constant; kubectl's literals; a parameter.
 _MARKUP: Final = (
-    (re.compile(rf"(<(?:[\w.\-]{{1,80}}:)?[\w.\-]{{0,80}}?(?:{_ENDS}){_ENDING}\s*>)([^<]+)(?=</)", re.IGNORECASE), "</"),
-    (re.compile(rf"(name>[^<]{{0,200}}?(?:{_ENDS}){_ENDING}</name>\s*<value>)([^<]+)", re.IGNORECASE), "</name>"),
+    (re.compile(rf"(<(?:[\w.\-]{{1,80}}:)?[\w.\-]{{0,80}}?(?:{ENDS}){ENDING}\s*>)([^<]+)(?=</)", re.IGNORECASE), "</"),
+    (re.compile(rf"(name>[^<]{{0,200}}?(?:{ENDS}){ENDING}</name>\s*<value>)([^<]+)", re.IGNORECASE), "</name>"),
     (
         re.compile(
             r"(\b(?:PASSWORD\s*[(\s]|PSK\s|IDENTIFIED\s+(?:WITH\s+\w+\s+)?BY\s|ConvertTo-SecureString\s)\s*)('[^']+'|\"[^\"]+\")",
@@ -152,11 +94,18 @@ _MARKUP: Final = (
         ),
         "",
     ),
+    (
+        re.compile(
+            r"(\b(?:routing|service|integration)_?key\\*[\"']?\s*[:=]\s*\\*[\"']?)(?=(?:[A-Za-z_\-]*\d){3})([A-Za-z0-9_\-]{12,})(?![\w.])",
+            re.IGNORECASE,
+        ),
+        "key",
+    ),
     (re.compile(r"(\blogin=[^\s:=]+:)([^\s<]+)"), "login="),
     (re.compile(r"(\becho\s+[\"']?(?:[\w.\-]+:)?)([^\s\"'|<]+)(?=[\"']?\s*\|[^|]*(?:chpasswd|password-stdin))"), "echo"),
     (re.compile(r"(\b(?:change_password|add_user)\s+\S+\s+)([^\s<\-]\S*)"), "rabbitmqctl"),
     (re.compile(r"(\bset\s+aws_(?:secret_access_key|session_token)\s+)([^\s<]+)"), "configure"),
-    (re.compile(rf"(\(\s*[\"'][\w.\-]{{0,80}}?(?:{_ENDS}){_ENDING}[\"']\s*,\s*[\"'])([^\"'\n]+)", re.IGNORECASE), "("),
+    (re.compile(rf"(\(\s*[\"'][\w.\-]{{0,80}}?(?:{ENDS}){ENDING}[\"']\s*,\s*[\"'])([^\"'\n]+)", re.IGNORECASE), "("),
     (re.compile(r"(--from-literal[= ][\w.\-]+=)([^\s<]+)"), "--from-literal"),
     (re.compile(r"([?&](?:(?:api)?key|auth)=)([^&\s\"'<>]{8,})", re.IGNORECASE), "="),
     (re.compile(r"(\bauth\\*[\"']?\s*[:=]\s*\\*[\"'])([A-Za-z0-9+/]{8,}={0,2})(?=\\*[\"'])"), "auth"),
@@ -192,7 +141,7 @@ _SHAPES: Final = re.compile(
 )
 # In a file of many lines a credential reaches to the end of its line; in one line, to the next delimiter.
 _LINE: Final = re.compile(
-    rf"^([ \t]*(?:export[ \t]+|set[ \t]+|-[ \t]+)*[\"']?[\w.\-/]*(?:{_ENDS}){_ENDING}[\"']?[ \t]*[:=][ \t]*)(\S.*)$",
+    rf"^([ \t]*(?:export[ \t]+|set[ \t]+|-[ \t]+)*[\"']?[\w.\-/]*(?:{ENDS}){ENDING}[\"']?[ \t]*[:=][ \t]*)(\S.*)$",
     re.IGNORECASE | re.MULTILINE,
 )
 _VAULT: Final = re.compile(r"s\.[A-Za-z0-9]{24}")
@@ -359,7 +308,7 @@ def _assigned(found: re.Match[str]) -> str:
         or _VERDICT.match(value)
         or value[:1] in "|>{[&"
         or ("\n" in found[1] and (value == "-" or ("pass" not in found[1].lower() and _NESTED.match(value))))
-        or _NOT_KEY.search((found.string[max(0, found.start() - 40) : found.start()] + found[1].rstrip("\\\"'`] =:>")).lower())
+        or NOT_KEY.search((found.string[max(0, found.start() - 40) : found.start()] + found[1].rstrip("\\\"'`] =:>")).lower())
     ):
         return found[0]
     quote = re.match(r"\\*[\"']?", found[2])[0] if found[2][:1] in "\\\"'" else ""  # type: ignore[index]
@@ -378,7 +327,7 @@ def _login(found: re.Match[str]) -> str:
     return f"{found[1]}{found[2]}:{mask(found[3])}@"
 
 
-_BLOCK: Final = re.compile(rf"^([ \t]*)(?:- )?[\"']?[\w.\-/]*(?:{_ENDS}){_ENDING}[\"']?[ \t]*:[ \t]*[|>][-+0-9]*[ \t]*$", re.IGNORECASE)
+_BLOCK: Final = re.compile(rf"^([ \t]*)(?:- )?[\"']?[\w.\-/]*(?:{ENDS}){ENDING}[\"']?[ \t]*:[ \t]*[|>][-+0-9]*[ \t]*$", re.IGNORECASE)
 
 
 def _block_scalars(text: str) -> str:

@@ -21,9 +21,10 @@ import msgspec
 from transforms.audit import secret_text, skeleton
 from transforms.audit.catalogue import Catalogue, FieldRules, mask_tree
 from transforms.audit.command_line import mask_arguments
-from transforms.audit.credentials import MASKED, benign_value, counts_as_number, mask, scrub_text, sensitive_key
+from transforms.audit.credential_names import counts_as_number, sensitive_key
+from transforms.audit.credentials import MASKED, benign_value, mask, scrub_text
 from transforms.audit.fresh_stack import on_fresh_stack
-from transforms.audit.typed_fields import is_login, mask_typed
+from transforms.audit.typed_fields import VALUES, is_login, mask_typed, name_of_value
 
 MAX_DEPTH: Final = 120  # of objects and arrays within one document
 MAX_WRAPPINGS: Final = 6  # of documents within strings
@@ -185,8 +186,7 @@ class Search:
             mask_typed(node, self)
         if isinstance(node.get("columnDefinitions"), list) and isinstance(node.get("rows"), list):
             self._columns(node["columnDefinitions"], node["rows"])
-        named = node.get("name", node.get("key", node.get("Name", node.get("Key"))))
-        named = named if isinstance(named, str) and sensitive_key(named) else ""
+        named = name_of_value(node)
         for field, value in list(node.items()):
             if value is None or isinstance(value, bool):
                 continue
@@ -194,7 +194,7 @@ class Search:
             if rules is SPARED or below == "keep":
                 node[field] = self.node(value, depth, wrapped, "", SPARED)
                 continue
-            key = named if named and field in ("value", "Value", "default") else field
+            key = named if named and field in VALUES else field
             node[field] = self.node(value, depth, wrapped, key, below if isinstance(below, FieldRules) else None)
             if len(field) > 40 and scrub_text(field) != field:
                 node[self.masked("credential", field)] = node.pop(field)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from transforms.audit.credentials import MASKED, mask, sensitive_key
+from transforms.audit.credential_names import sensitive_key
+from transforms.audit.credentials import MASKED, mask
 from transforms.audit.embedded import UNREADABLE, Search, dump, load
 from transforms.audit.event import Event, reduced
 from transforms.audit.evidence import DIGITS, DNS_SUBDOMAIN, UID, About

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from transforms.audit.credentials import benign_value, mask, scrub_text, sensitive_key
+from transforms.audit.credential_names import sensitive_key
+from transforms.audit.credentials import benign_value, mask, scrub_text
 
 if TYPE_CHECKING:
     from transforms.audit.embedded import Search

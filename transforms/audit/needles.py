@@ -13,7 +13,8 @@ import re
 from typing import Final
 
 from transforms.audit.body_scan import RUN, SEARCH, TOKEN, VARIABLES, WORDS, scan_body
-from transforms.audit.credentials import benign_value, mask, scrub_text, sensitive_key
+from transforms.audit.credential_names import sensitive_key
+from transforms.audit.credentials import benign_value, mask, scrub_text
 
 # What most credentials' names end in, in any case of letters. `key` covers private keys in PEM as well.
 _WORDS: Final = (
@@ -37,7 +38,8 @@ _BEFORE_KEY: Final = re.compile(
     rb"(?:private|api|app|application|access|secret|priv|encrypt|encryption|decryption|"
     rb"signing|sign|master|account|storage|shared|auth|user|admin|root|"
     rb"session|license|deploy|hmac|rsa|gpg|pgp|crypto|cipher|aes|consumer|"
-    rb"subscription|instrumentation|integration|client|bucket|signature|jwt|ssh|fernet|unseal|sec|tls|service|recovery|gcp|sa)[ _.\-]?\Z"
+    rb"subscription|instrumentation|integration|client|bucket|signature|jwt|ssh|fernet|unseal|sec|"
+    rb"tls|service|recovery|gcp|certificate|sa)[ _.\-]?\Z"
 )
 # Anything encoded that holds a Secret is a long run of these: base64 in any alignment and depth, compressed or not, and hex.
 _RUN: Final = 48

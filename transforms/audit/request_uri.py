@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote, unquote_plus
 
-from transforms.audit.credentials import sensitive_key
+from transforms.audit.credential_names import sensitive_key
 from transforms.audit.embedded import Search
 from transforms.audit.evidence import DNS_SUBDOMAIN
 from transforms.audit.sensitivity import SUBRESOURCES

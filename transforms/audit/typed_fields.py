@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from transforms.audit import skeleton
 from transforms.audit.command_line import mask_arguments
-from transforms.audit.credentials import benign_value, sensitive_key
+from transforms.audit.credential_names import sensitive_key
+from transforms.audit.credentials import benign_value
 
 if TYPE_CHECKING:
     from transforms.audit.embedded import Search
@@ -30,6 +31,9 @@ _LITERALS: Final = (
     "default",
     "example",
 )
+# A value and its name as two fields of an object.
+VALUES: Final = frozenset("value Value default defaultValue val string stringValue literal plainText headerValue ParameterValue".split())
+_NAMES: Final = "name key id field property variable parameter option header headerName attribute env envVar Name Key ParameterKey".split()
 # Maps whose every value is secret: Grafana's data sources, generators of Secrets.
 _MAPS: Final = frozenset({"securejsondata", "secretdata", "secretvalues", "sensitivedata", "passwords", "github-oauth", "gitlab-token"})
 
@@ -52,12 +56,21 @@ def is_login(text: str) -> bool:
         return False
 
 
+def name_of_value(node: dict[str, Any]) -> str:
+    """The credential's name that an object gives to the value beside it (`{"name": "token", "value": …}`), or nothing."""
+    if VALUES.isdisjoint(node):
+        return ""
+    return next((node[name] for name in _NAMES if isinstance(node.get(name), str) and sensitive_key(node[name])), "")
+
+
 def mask_typed(node: dict[str, Any], search: Search) -> None:
     """Mask what the object's form gives away, in place."""
     if "kty" in node:
         _mask(node, _JWK, search)
     if node.get("sensitive") is True or node.get("type") == "password":
         _mask(node, ("value",), search)
+    if "apiVersion" in node and str(node.get("kind")).endswith("Secret"):
+        _copies(node, search)
     if "args" in node and "command" in node:
         _command_line(node["command"], node["args"], search)
     for field, value in node.items():
@@ -67,6 +80,15 @@ def mask_typed(node: dict[str, Any], search: Search) -> None:
             for one in value:
                 if isinstance(one, dict) and isinstance(one.get("literals"), list):
                     one["literals"] = [search.masked("secret", text) if isinstance(text, str) else text for text in one["literals"]]
+
+
+def _copies(node: dict[str, Any], search: Search) -> None:
+    """What another kind of Secret, of whatever group, holds for the Secrets that are made of it: in maps called `data`."""
+    spec = node.get("spec")
+    template = spec.get("template") if isinstance(spec, dict) else None
+    for holder in (node, spec, template):
+        if isinstance(holder, dict) and isinstance(holder.get("data"), dict):
+            _leaves(holder["data"], search)
 
 
 def _command_line(command: Any, args: Any, search: Search) -> None:
