@@ -93,12 +93,23 @@ def test_ordinary_reads_are_folded(changes: dict[str, Any]):
         ({"stage": "Panic"}, "panic"),
         ({**PATH, "requestURI": "/debug/pprof/heap"}, "profiling"),
         ({**PATH, "requestURI": "/logs/kube-apiserver.log"}, "profiling"),
+        ({**PATH, "requestURI": "/api/v1/namespaces/shop/pods/cart/exec?command=sh"}, "subresource"),
+        ({**PATH, "verb": "list", "requestURI": "/api/v1/pods"}, "cluster_list"),
+        ({**PATH, "requestURI": "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"}, "reviews"),
     ],
     ids=str,
 )
 def test_each_guard_protects_what_it_is_for(changes: dict[str, Any], expected: str):
     assert guard(a_read(**changes)) == expected
     assert expected in BUILT_IN
+
+
+def test_what_the_objectref_would_say_is_told_from_the_uri_where_a_shipper_lost_it():
+    uri = "/apis/apps/v1/namespaces/shop/deployments/cart/scale?pretty=1"
+    whole = a_read(requestURI=uri, objectRef={"resource": "deployments", "apiGroup": "apps", "namespace": "shop", "subresource": "scale"})
+    read, name, guarded = ReadGuard().classify(a_read(requestURI=uri, objectRef=ABSENT))
+    assert read is not None
+    assert (read.key, name, guarded) == (ReadGuard().classify(whole)[0].key, "cart", None)  # type: ignore[union-attr]
 
 
 def test_a_read_without_a_believable_time_belongs_to_no_window():

@@ -11,6 +11,7 @@ from transforms.audit.event import Event, text
 from transforms.audit.guards import FOLDABLE_VERBS, HARMLESS_FLAGS, Guard, Read, guard_of_read
 from transforms.audit.read_summary import ADDRESSES_KEPT, AUDIT_IDS_KEPT, NAMES_KEPT, ReadSummary, Sample, merge_rows
 from transforms.audit.redaction import sensitive_read
+from transforms.audit.request_info import request_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,7 +92,7 @@ class ReadGuard:
     def _classified(self, event: Event, path: str | None) -> Classified:
         try:
             user = _user(bytes(event.user) or b"{}")
-            reference = _reference(event.objectRef) if event.objectRef else None
+            reference = _reference(event.objectRef) if event.objectRef else _named_by(path)
             code = _status(bytes(event.responseStatus) or b"{}").code
             impersonated = (_user(event.impersonatedUser).username or "") if event.impersonatedUser else None
             if code is not None and not -(1 << 31) <= code < 1 << 31:
@@ -130,6 +131,14 @@ class ReadGuard:
         if guard is None and sensitive_read(event):
             return "secrets"
         return guard
+
+
+def _named_by(path: str | None) -> _Reference | None:
+    """What a path refers to, where a shipper lost the event's objectRef: exec into a pod is no read of a path."""
+    info = request_info(text(path)) if path else None
+    if info is None or not info.is_resource_request:
+        return None
+    return _Reference(info.resource, info.subresource or None, info.api_group or None, info.namespace or None, info.name or None)
 
 
 def _annotation_guard(raw: bytes) -> str | None:
