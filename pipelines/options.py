@@ -349,6 +349,12 @@ def output_problem(output: str) -> str | None:
     """Whether an output can be written, as far as can be told without writing; of object stores nothing can."""
     if not output:
         return "--output: names no directory"
+    if storage.scheme(output) is not None:
+        try:
+            storage.filesystem(output)
+        except storage.MissingExtraError as error:
+            return f"--output {error}"
+        return None
     reason = storage.unwritable(output) or storage.unwritable(storage.join(output, STATE))
     return f"--output {output}: cannot be written ({reason})" if reason else None
 

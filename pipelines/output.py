@@ -81,7 +81,12 @@ class Output:
                 raise OutputError(f"{self.path}: another run is writing to it; wait for it or choose another --output") from None
             except OSError as error:
                 raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
-        self.recover()
+            self.recover()
+            return
+        try:
+            self.recover()
+        except OSError as error:  # Beam's filesystems tell of a missing bucket or right in this way
+            raise OutputError(f"{self.path}: cannot be reached ({type(error).__name__}); check the name, credentials and rights") from None
 
     def below(self, name: str) -> Output:
         """The output of one consumer: complete in itself, but for key and lock, which are this one's."""

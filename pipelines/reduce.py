@@ -133,7 +133,7 @@ def run(argv: Sequence[str]) -> int:
     sources = sources_of(known, problems) if followed else []
     files = [] if known.self_test or followed else options.files_of(known, known.output, problems)
     parsed = beam_options(rest, problems)
-    if not known.self_test:
+    if not known.self_test and not (followed and storage.scheme(known.output)):
         problems += filter(None, [options.output_problem(known.output)])
     if followed:
         check_following(known, parsed, problems)

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines import options
 from pipelines.reduce import main, parser
+from transforms.connectors import storage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,6 +148,21 @@ def test_a_flag_that_is_refused_twice_is_said_once_and_the_next_word_is_not_take
     known, rest = parser().parse_known_args(["--guards", "--exec_args=x", "--json", "--exec_args", "x", "y"])
     assert [problem.partition(":")[0] for problem in known.problems] == ["--guards", "--exec_args"]
     assert (known.json, known.guards, known.exec_args, rest) == (True, None, "program", ["y"])
+
+
+@pytest.mark.parametrize(("scheme", "extra"), [("gs", "gcp"), ("s3", "aws"), ("azfs", "azure")])
+def test_a_filesystem_that_is_not_installed_says_which_extra_brings_it(
+    scheme: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(storage, "find_spec", lambda _: None)
+    said = refused(capsys, f"--input={scheme}://logs/audit", f"--output={scheme}://logs/reduced")
+    for place in ("--input", "--output"):
+        assert f"{place} {scheme}://logs/" in said
+    assert said.count(f"needs the extra '{extra}': pip install 'kube-audit-reducer[{extra}]'") == 2
+
+
+def test_a_scheme_that_nothing_knows_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert "--output nosuch://x: no filesystem knows the scheme nosuch://" in refused(capsys, "--output=nosuch://x")
 
 
 def test_an_output_has_a_name(capsys: pytest.CaptureFixture[str]):

@@ -180,6 +180,15 @@ def test_an_output_that_cannot_be_made_is_refused(tmp_path: Path):
         pass
 
 
+def test_a_store_that_cannot_be_reached_is_refused(monkeypatch: pytest.MonkeyPatch):
+    def unreachable(_: str) -> None:
+        raise OSError("exists() operation failed")
+
+    monkeypatch.setattr(storage, "filesystem", unreachable)
+    with pytest.raises(OutputError, match=r"s3://logs/reduced: cannot be reached \(OSError\)"), Output("s3://logs/reduced"):
+        pass
+
+
 def test_the_key_is_made_once_and_is_nobody_elses_to_read(tmp_path: Path):
     with Output(str(tmp_path / "out")) as output:
         key = output.key(None)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://").match
-EXTRAS: Final = {"gs": "gcp", "s3": "aws", "azfs": "azure", "hdfs": "hdfs"}
+# What Beam's filesystem of a scheme needs, and what brings it; asked itself, it says so late, and in words of its own.
+CLIENTS: Final = {
+    "gs": ("google.cloud.storage", "the extra 'gcp'", "kube-audit-reducer[gcp]"),
+    "s3": ("boto3", "the extra 'aws'", "kube-audit-reducer[aws]"),
+    "azfs": ("azure.storage.blob", "the extra 'azure'", "kube-audit-reducer[azure]"),
+    "hdfs": ("hdfs", "Beam's client", "apache-beam[hadoop]"),
+}
 
 
 class MissingExtraError(Exception):
@@ -28,15 +35,23 @@ def scheme(path: str) -> str | None:
 
 def filesystem(path: str) -> Any:
     """Beam's filesystem for a path with a scheme. Raises MissingExtraError where a package is missing."""
+    kind = scheme(path) or ""
+    client, what, package = CLIENTS.get(kind, ("", "", ""))
+    if client and not _is_installed(client):
+        raise MissingExtraError(f"{path}: needs {what}: pip install '{package}'")
     from apache_beam.io.filesystems import FileSystems  # noqa: PLC0415 - a second of CPU that local paths do not owe
 
     try:
         return FileSystems.get_filesystem(path)
     except (ValueError, ImportError):
-        kind = scheme(path) or ""
-        if kind in EXTRAS:
-            raise MissingExtraError(f"{path}: needs the extra {EXTRAS[kind]!r}: pip install 'kube-audit-reducer[{EXTRAS[kind]}]'") from None
         raise MissingExtraError(f"{path}: no filesystem knows the scheme {kind}://") from None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is what it would be in
+        return False
 
 
 @contextmanager
