@@ -57,6 +57,7 @@ def test_a_value_under_a_credentials_rarer_name_is_masked(key: str):
     "key",
     (
         "minTokens max_tokens passkeys authSecret auth-secret nginx.ingress.kubernetes.io/auth-secret checksum/secret "
+        "tlsSecret ca_secret pull-secret passwordSecret sourceSecret vault.hashicorp.com/agent-inject-secret-db-creds "
         "checksum/db-password webhook webhooks community seed seedCount pinned"
     ).split(),
 )
@@ -153,6 +154,14 @@ def test_a_credential_in_a_programs_file_or_script_is_masked(text: str):
     assert body({"data": {"a": before}}, MAPS) == {"data": {"a": re.sub("«.+»", MASK, text)}}
 
 
+def test_a_passphrase_of_words_is_masked():
+    for words in ("secret server words", "token by token", "correct horse battery staple"):
+        before, after = f"a: b\npassword: {words}\n", f"a: b\npassword: <redacted: {len(words)} bytes>\n"
+        assert body({"data": {"a": before}}, MAPS) == {"data": {"a": after}}
+        quoted = {"data": {"a": f'token: "{words}"'}}
+        assert body(quoted, MAPS) == {"data": {"a": f'token: "<redacted: {len(words)} bytes>"'}}
+
+
 def test_a_static_key_in_pem_is_masked():
     pem = f"-----BEGIN OpenVPN Static key V1-----\n{SECRET}\n-----END OpenVPN Static key V1-----"
     assert body({"data": {"a": f"x\n{pem}\ny"}}, MAPS) == {"data": {"a": f"x\n<redacted: {len(pem)} bytes>\ny"}}
@@ -161,6 +170,15 @@ def test_a_static_key_in_pem_is_masked():
 @pytest.mark.parametrize(
     "innocent",
     [
+        "failed to pull: may require authorization: server message: insufficient_scope: failed for blue-7f3a9c51",
+        "failed to fetch anonymous token: unexpected status from GET request to https://example.com/token?scope=blue-7f3a9c51: 403",
+        'MountVolume.SetUp failed for volume "v" : references non-existent secret key: blue-7f3a9c51',
+        "failed to get secret key: key blue-7f3a9c51 not found",
+        "Waiting for credentials: secret blue-7f3a9c51 is missing",
+        "password: must be at least 8 characters for blue-7f3a9c51",
+        "authorization: rejected by policy blue-7f3a9c51",
+        "invalid token: token is expired for blue-7f3a9c51",
+        "pin nginx:1.25.3-blue",
         'MountVolume.SetUp failed: secret "blue-7f3a9c51" not found',
         "docker run -u 1000:1000 blue-7f3a9c51",
         "kubectl create configmap a --from-literal=color=blue-7f3a9c51",

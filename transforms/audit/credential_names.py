@@ -32,9 +32,10 @@ ENDING: Final = (
 )
 _KEY: Final = re.compile(rf"(?:{ENDS}){ENDING}$")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# Names of things beside credentials, and numbers that count.
+# Names of things beside credentials (of the Secret that holds one, of a file to inject), and numbers that count.
 NOT_KEY: Final = re.compile(
-    r"(?:existing|image_?pull|auth-?tls)[ _.\-]?secrets?$|(?<!o)auth[ .\-]?secrets?$|automount_?service_?account_?token$|"
+    r"(?:existing|pull|tls|ssl|certs?|certificates?|(?<![a-z])ca|credentials?|password|kube_?config|target|source|from)[ _.\-]?secrets?$|"
+    r"(?<!o)auth[ .\-]?secrets?$|automount_?service_?account_?token$|agent-inject-[a-z0-9_.\-]*$|existent secret key$|"
     r"(?<![a-z])(?:max|min|num|total)[ _.\-]?tokens?$|pass_?keys?$|primary_?key$|checksum/[a-z0-9.\-]*$"
 )
 _STRONG: Final = re.compile(r"pass|pwd|pin|otp|code")

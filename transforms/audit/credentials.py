@@ -42,7 +42,7 @@ _VALUE: Final = (
 )
 _TEXT: Final = re.compile(rf"((?:{ENDS}){ENDING}\\*[\"'`]?\]?\s*(?:=>|:=|[!?+]?==?|:)\s*)({_VALUE})", re.IGNORECASE)
 _SAID: Final = re.compile(
-    r"((?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|(?<![a-z])pw|token|jwt|(?<![a-z])pin|api[_\-]?key)\s+"
+    r"((?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|(?<![a-z])pw|token|jwt|(?<![a-z])pin(?=\s+(?:is\s+|was\s+)?\d)|api[_\-]?key)\s+"
     r"(?:is\s+|was\s+|of\s+\S+\s+)?)(?=\S*\d)([^\s\"'<]{5,})",
     re.IGNORECASE,
 )
@@ -251,6 +251,13 @@ def _passwords(text: str) -> str:
 # What validation says of a field (apimachinery `field.Error`), not what the field holds.
 _VERDICT: Final = re.compile(r"(?:Invalid|Required|Unsupported|Duplicate|Forbidden|Too (?:long|many)|Internal error|Not found)\b")
 
+# What a program says of a credential, in words of its own: `failed to get token: unexpected status from …`.
+_SENTENCE: Final = re.compile(
+    r"(?P<rule>cannot|expired|invalid|must|required|should)\s+\S+\s+\S|"
+    r"(?:access|could|couldn't|denied|error|failed|forbidden|keys?|missing|no|not|permission|rejected|request|rpc|secrets?|server|tokens?|"
+    r"unable|unauthorized|unexpected|unknown|unsupported|user)\s+\S+\s+\S|server\Z"
+)
+
 
 # Beyond this many letters a text is taken line by line, and only lines with a hint are tried.
 _LONG: Final = 2000
@@ -306,6 +313,7 @@ def _assigned(found: re.Match[str]) -> str:
         benign_value(value)
         or MASKED.match(value)
         or _VERDICT.match(value)
+        or (found[2][:1] not in "\\\"'" and _says(found[1], value))
         or value[:1] in "|>{[&"
         or ("\n" in found[1] and (value == "-" or ("pass" not in found[1].lower() and _NESTED.match(value))))
         or NOT_KEY.search((found.string[max(0, found.start() - 40) : found.start()] + found[1].rstrip("\\\"'`] =:>")).lower())
@@ -315,10 +323,17 @@ def _assigned(found: re.Match[str]) -> str:
     return f"{found[1]}{quote}{mask(value)}{quote}"
 
 
+def _says(name: str, value: str) -> bool:
+    """Whether what follows a credential's name says something of it; a password may be words as well, but not these."""
+    found = _SENTENCE.match(value)
+    return found is not None and (found["rule"] is not None or "pass" not in name.lower())
+
+
 def _header(found: re.Match[str]) -> str:
     if found[1] is None:
         return found[3] + mask(found[4])
-    return found[0] if MASKED.match(found[2].strip()) else found[1] + mask(found[2])
+    said = found[2].strip()
+    return found[0] if MASKED.match(said) or _SENTENCE.match(said) else found[1] + mask(found[2])
 
 
 def _login(found: re.Match[str]) -> str:
