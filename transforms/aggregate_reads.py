@@ -15,6 +15,7 @@ from transforms.audit.cycle import Cycle
 from transforms.audit.parts import NO_OBJECT
 from transforms.audit.read_summary import ReadSummary, merge_rows
 from transforms.audit.settings import Settings, hour_of
+from transforms.carried import Carried
 from transforms.resolve_copies import rows_of, typed
 
 OPEN = "open"
@@ -108,7 +109,7 @@ class AggregateOpenReads(beam.PTransform):
     def expand(self, partials: beam.PCollection[tuple[int, bytes]]) -> Aggregated:
         """Gather each window; add up and encode, or carry on."""
         if self.open_rows:
-            earlier = partials.pipeline | "OpenRows" >> beam.Create(list(self.open_rows)).with_output_types(tuple[int, bytes])
+            earlier = partials.pipeline | "OpenRows" >> Carried(self.open_rows)
             partials = (partials, earlier) | "PartialAndOpen" >> beam.Flatten()
         aggregated = (
             partials

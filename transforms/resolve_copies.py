@@ -26,6 +26,7 @@ from transforms.audit.settings import Settings
 from transforms.audit.settle_events import Unit
 from transforms.audit.settle_loose import settle_loose
 from transforms.audit.waiting import MARK, concerned, joined
+from transforms.carried import Carried
 from transforms.connectors.held_messages import read_split
 from transforms.elements import UnitCoder, compiled
 
@@ -190,7 +191,7 @@ class ResolveCopies(beam.PTransform):
         )
         loose = typed(settled.loose, tuple[int, bytes])
         if self.waiting:
-            earlier = units.pipeline | "Waiting" >> beam.Create(list(self.waiting)).with_output_types(tuple[int, bytes])
+            earlier = units.pipeline | "Waiting" >> Carried(self.waiting)
             loose = (loose, earlier) | "LooseAndWaiting" >> beam.Flatten()
         resolved = (
             loose

@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.bench.corpus import SAMPLE, unpacked
 from tests.bench.measure import pinned, start
-from tests.integration.kafka.broker import Broker, missing
+from tests.integration.kafka.broker import LARGEST, Broker, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -105,6 +105,8 @@ def drained(broker: Broker, paths: Sequence[Path], work: Path) -> dict[str, Any]
     writer = get_context("spawn").Process(target=_publish, args=(broker.servers, [*map(str, paths)]))
     writer.start()
     writer.join()
+    if writer.exitcode:
+        raise RuntimeError(f"what was to be drained could not be published: exit {writer.exitcode}")
     done = pinned(*_reduce(broker, "drained", work / "drained"), "--json")
     events = done.said["events"]
     return {"step": "Kafka to Avro", "events": events, "events per CPU s": events / done.cpu, "peak MB": done.peak / 1e6}
@@ -113,7 +115,7 @@ def drained(broker: Broker, paths: Sequence[Path], work: Path) -> dict[str, Any]
 def _publish(servers: str, paths: Sequence[str]) -> None:
     lines = [line for path in paths for line in Path(path).read_bytes().splitlines() if line]
     lines.sort(key=lambda line: found[1] if (found := _TIME.search(line)) else b"")
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 20})
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 20, "message.max.bytes": LARGEST})
     for line in lines:
         write(producer, "drained", line)
     producer.flush()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from itertools import count
-from operator import itemgetter
+from itertools import count, repeat
+from operator import contains, itemgetter
 from typing import TYPE_CHECKING, Final
 
 from transforms.audit.account import Account
@@ -81,7 +81,7 @@ def message_blocks(split: Split, key: bytes) -> Iterator[RawBlock]:
 
 def _joined(messages: Sequence[tuple[int, bytes]], uri: str) -> Sequence[tuple[int, bytes]]:
     """The messages, of GKE's entries the whole ones, each at the offset of its first part."""
-    if not any(b'"protoPayload"' in value for _, value in messages):
+    if not any(map(contains, map(itemgetter(1), messages), repeat(b'"protoPayload"'))):
         return messages
     joiner: Joiner[int] = Joiner()
     found = [(at, record) for offset, value in messages for record, at in joiner.feed_entry(value, uri, offset)]

@@ -22,6 +22,7 @@ POM: Final = Path(__file__).parent / "pom.xml"
 CLUSTER: Final = "MkU3OEVBNTcwNTJENDM2Qk"
 USER, PASSWORD = "alice", "correct-horse"
 STORE: Final = "changeit"
+LARGEST: Final = 20 << 20  # bytes of a message that a producer may send; the broker takes some more
 UP: Final = 60  # seconds to start, on a machine that does much else
 # The retention lines: events may be of any age, and must not be deleted for it.
 PROPERTIES: Final = """
@@ -179,7 +180,7 @@ class Broker:
     def producer(self, **settings: Any) -> Producer:
         """A producer; settings with _ for dots."""
         given = {name.replace("_", "."): value for name, value in settings.items()}
-        return Producer({"bootstrap.servers": self.servers, "log_level": 0, "message.max.bytes": 20 << 20, **given})
+        return Producer({"bootstrap.servers": self.servers, "log_level": 0, "message.max.bytes": LARGEST, **given})
 
     def write(self, topic: str, values: Iterable[bytes | None], partition: int = 0) -> None:
         """Write messages, and wait until the broker has them."""
