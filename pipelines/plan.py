@@ -18,7 +18,7 @@ from pipelines.ledger import BROKERS, counts_bytes
 from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, Split
 from transforms.connectors import storage
 from transforms.connectors.audit_files import BROKEN, HEAD, compression, decompressed, in_one_piece, is_failure
-from transforms.connectors.directories import files_below, is_skipped
+from transforms.connectors.directories import files_below, is_skipped, is_within
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -88,7 +88,8 @@ def _matches(pattern: str, output: str | None) -> tuple[list[str], list[str]]:
         if path.is_dir():
             return _below(path, output, wrong), wrong
         if not path.exists() and has_magic(pattern):
-            matched = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob wants a base
+            own = _real(output)
+            matched = [name for name in sorted(glob(pattern, recursive=True)) if not is_within(name, own)]  # noqa: PTH207 - wants a base
             return [found for name in matched for found in (_below(Path(name), output, wrong) if Path(name).is_dir() else [name])], wrong
     except (OSError, storage.MissingExtraError) as error:
         return [], [f"--input {pattern}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"]
@@ -104,9 +105,13 @@ def _remote_matches(pattern: str) -> list[str]:
 
 def _below(directory: Path, output: str | None, wrong: list[str]) -> list[str]:
     """Files below a directory, sorted; without hidden and temporary ones and the output itself; what cannot be read is wrong."""
-    own = None if output is None or storage.scheme(output) else os.path.realpath(output)
+    own = _real(output)
     trouble = lambda error: wrong.append(f"--input {error.filename}: cannot be read ({error.strerror})")  # noqa: E731 - short
     return sorted(entry.path for entry in files_below(str(directory), own, trouble))
+
+
+def _real(output: str | None) -> str | None:
+    return None if output is None or storage.scheme(output) else os.path.realpath(output)
 
 
 def _unreadable(path: str) -> str | None:

@@ -15,12 +15,19 @@ def is_skipped(path: str) -> bool:
     return any(name.startswith((".", "_")) or name.endswith(".tmp") for name in path.split("/") if name)
 
 
+def is_within(path: str, output: str | None) -> bool:
+    """Whether a path is the output (its real path), or below it."""
+    return output is not None and os.path.join(os.path.realpath(path), "").startswith(os.path.join(output, ""))  # noqa: PTH118 - many
+
+
 def files_below(directory: str, output: str | None, trouble: Callable[[OSError], None]) -> Iterator[os.DirEntry[str]]:
     """What is below a directory, less hidden and temporary files and directories and the output (its real path) itself.
 
-    In no order. Symbolic links to files are followed, those to directories are not. A directory that cannot be read is
-    told to `trouble`; one that vanishes has nothing in it.
+    Nothing where the directory is in the output. In no order. Symbolic links to files are followed, those to directories
+    are not. A directory that cannot be read is told to `trouble`; one that vanishes has nothing in it.
     """
+    if is_within(directory, output):
+        return
     try:
         with os.scandir(directory) as entries:
             found = [entry for entry in entries if not is_skipped(entry.name)]
@@ -31,8 +38,7 @@ def files_below(directory: str, output: str | None, trouble: Callable[[OSError],
         return
     for entry in found:
         if entry.is_dir(follow_symlinks=False):
-            if output is None or os.path.realpath(entry.path) != output:
-                yield from files_below(entry.path, output, trouble)
+            yield from files_below(entry.path, output, trouble)
         elif not (entry.is_symlink() and entry.is_dir()):
             yield entry
 
@@ -42,7 +48,7 @@ def files_named(pattern: str, output: str | None, trouble: Callable[[OSError], N
     if os.path.isdir(pattern):  # noqa: PTH112 - these run for every look
         named = [pattern]
     elif has_magic(pattern) and not os.path.lexists(pattern):
-        named = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob wants a base
+        named = [name for name in sorted(glob(pattern, recursive=True)) if not is_within(name, output)]  # noqa: PTH207 - wants a base
     else:
         named = [pattern]
     for name in named:
