@@ -20,6 +20,7 @@ from transforms.audit.guards import GuardsError, load_guards
 from transforms.audit.policy import PolicyError, load_policy
 from transforms.audit.settings import Settings
 from transforms.connectors import storage
+from transforms.connectors.avro_files import SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -252,6 +253,8 @@ def consumers_of(known: argparse.Namespace, problems: list[str], warnings: list[
         name = found[1] if found else None
         if name in policies:
             problems.append(f"--policy {given}: " + (f"the name {name} is taken" if name else "several policies need names: NAME=FILE"))
+        if name in SCHEMAS:
+            problems.append(f"--policy {given}: {name} is a directory of every output; choose another name")
         policies[name] = found[2] if found else given
     if None in policies and len(policies) > 1:
         problems.append("--policy: named and unnamed policies do not mix")

@@ -28,6 +28,7 @@ quiet_logs()  # before Beam is imported: it remarks on packages that a base inst
 import apache_beam as beam
 import msgspec
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.runner import create_runner
 
 from pipelines import options
 from pipelines.display import Ticker, report, summary_of
@@ -110,6 +111,11 @@ def beam_options(rest: Sequence[str], problems: list[str]) -> PipelineOptions:
         problems.append(f"not understood: {' '.join(rest)}")
         return PipelineOptions([])
     problems += [f"unknown flag --{name} (see --help)" for name in sorted(unknown)]
+    runner = parsed.view_as(StandardOptions).runner
+    try:
+        create_runner(runner or "DirectRunner")
+    except (ValueError, ImportError, AttributeError):
+        problems.append(f"--runner {runner}: Beam knows none of that name, or lacks the packages that it needs")
     problems += [f"not understood: {word} (an input is given as --input {word})" for word in strays]
     return parsed
 

@@ -185,9 +185,21 @@ def test_named_and_unnamed_policies_do_not_mix(tmp_path: Path, capsys: pytest.Ca
     assert "the name siem is taken" in refused(capsys, f"--output={tmp_path}/out", *[f"--policy=siem={tmp_path}/policy"] * 2)
 
 
+@pytest.mark.parametrize("name", ["events", "reads", "ledger"])
+def test_no_consumer_is_called_as_a_directory_of_an_output(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "policy").write_text(POLICY)
+    assert "choose another name" in refused(capsys, f"--output={tmp_path}/out", f"--policy={name}={tmp_path}/policy")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("flag", ["--inptu=x", "--allow_emty", "--jsn", "--fol=none", "--no_such_flag_of_anybody=1"])
 def test_a_misspelt_flag_is_refused(flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert flag.partition("=")[0].lstrip("-") in refused(capsys, f"--output={tmp_path}/out", flag)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_runner_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert "--runner NoSuchRunner" in refused(capsys, f"--output={tmp_path}/out", "--runner=NoSuchRunner")
     assert not (tmp_path / "out").exists()
 
 
