@@ -35,6 +35,7 @@ def masked(value: str) -> str:
         MANIFEST,
         f"kind: !!str Secret\ndata:\n  a: {B64}\n",
         f"kind: >-\n  Secret\ndata:\n  a: {B64}\n",
+        f"kind:\tSecret\ndata:\n  a: {B64}\n",
         f"metadata:\n  name: a\ntype: kubernetes.io/tls\ndata:\n  tls.key: {B64}\n",
         f"secretGenerator:\n- name: a\n  literals:\n  - alpha={SECRET}\n",
         f'resource "kubernetes_secret" "a" {{\n  data = {{\n    alpha = "{SECRET}"\n  }}\n}}\n',
@@ -63,6 +64,11 @@ def test_the_text_of_a_secret_is_masked_and_its_neighbours_stay(manifest: str, u
 )
 def test_text_that_only_speaks_of_secrets_stays(innocent: str):
     assert body({"data": {"a": innocent}}, "/api/v1/namespaces/shop/configmaps/a") == {"data": {"a": innocent}}
+
+
+def test_a_manifest_in_markup_is_masked():
+    encoded = json.dumps({"kind": "Secret", "stringData": {"a": SECRET}}).replace('"', "&quot;")
+    assert body({"spec": {"a": encoded, "b": "&quot;blue&quot;"}}) == {"spec": {"a": masked(encoded), "b": "&quot;blue&quot;"}}
 
 
 def test_a_manifest_in_hex_amid_words_is_masked_and_a_digest_is_not():

@@ -104,7 +104,7 @@ _PATTERNS: Final = (
     (WORDS, _NAME + _QUOTE + rb",\"value(?:\\|\"" + _S + rb"|\":[^\"]|\":\z)"),
     (WORDS, _KEY + rb"(?:" + _SAID + rb"|" + _ENDS + rb"|\\*" + _QUOTE + _S + rb"*" + _COMMA_VALUE + rb")"),
     (WORDS, rb"key--"),
-    (WORDS, rb"(?:kind|@type)[\\\"'\x09-\x0d :=a-z0-9./!>|&_\-]*secret"),
+    (WORDS, rb"(?:kind|@type)[\\\"'\x09-\x0d :=a-z0-9./!>|&;_\-]*secret"),
     # a string that ends in a credential's name: an option, or a name that stands after its value
     (WORDS, rb"\"-[^\"]*" + _WORD_AND_TAIL + _ENDS),
     (WORDS, rb"value[^{]*(?:name\\*\":|\"key\":)[ \\]*\"[^\"]*" + _WORD_AND_TAIL + _ENDS),

@@ -13,6 +13,7 @@ import hashlib
 import lzma
 import re
 import zlib
+from html import unescape
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -296,7 +297,7 @@ class Search:
             plain = unquote(text)
             if plain != text and self._taints_text(plain, wrapped):
                 return True
-        return False
+        return "&quot;" in text and self._taints_text(unescape(text), wrapped)
 
     def _words(self, text: str, wrapped: int) -> str:
         """Mask the base64 and hex words within a longer text that wrap a Secret or a credential."""

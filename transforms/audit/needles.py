@@ -137,8 +137,8 @@ def _speaks(low: bytes, at: int, word: bytes, found: re.Match[bytes] | None) -> 
     return kind is None or _optional(low, at)
 
 
-_MAY_BE_KIND: Final = frozenset({b'"', b"'", b" ", b".", b":", b"=", b"\\", b"n"})
-_KIND: Final = re.compile(rb"(?:kind|@type)[\\\"'\s:=a-z0-9./!>|&_\-]*\Z")
+_MAY_BE_KIND: Final = frozenset({b'"', b"'", b" ", b".", b":", b"=", b"\\", b"n", b"t", b"r", b";"})
+_KIND: Final = re.compile(rb"(?:kind|@type)[\\\"'\s:=a-z0-9./!>|&;_\-]*\Z")
 
 
 def _encodes(body: bytes, runs: bytes) -> bool:

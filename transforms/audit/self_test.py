@@ -169,7 +169,8 @@ def _others() -> dict[str, dict[str, Any]]:
     yaml = f"apiVersion: v1\nkind: Secret\nstringData:\n  a: {CANARY}\n"
     packed = base64.b64encode(base64.b64encode(gzip.compress(manifest.encode()))).decode()
     variables = [{"name": "DB_PASSWORD", "value": CANARY}, {"value": CANARY, "name": "API_TOKEN"}]
-    container = {"env": variables, "args": [f"--password={CANARY}", "--token", CANARY, f"postgres://u:{CANARY}@db/x"]}
+    probe = {"exec": {"command": ["redis-cli", "-a", CANARY, "ping"]}}
+    container = {"env": variables, "livenessProbe": probe, "args": [f"--password={CANARY}", "--token", CANARY, f"postgres://u:{CANARY}@db/x"]}
     patch = json.dumps({"patch": [{"op": "add", "path": "/spec/containers/0/env/-", "value": variables[0]}]})
     config = "/api/v1/namespaces/shop/configmaps"
     return {
