@@ -170,7 +170,11 @@ def _others() -> dict[str, dict[str, Any]]:
     packed = base64.b64encode(base64.b64encode(gzip.compress(manifest.encode()))).decode()
     variables = [{"name": "DB_PASSWORD", "value": CANARY}, {"value": CANARY, "name": "API_TOKEN"}]
     probe = {"exec": {"command": ["redis-cli", "-a", CANARY, "ping"]}}
-    container = {"env": variables, "livenessProbe": probe, "args": [f"--password={CANARY}", "--token", CANARY, f"postgres://u:{CANARY}@db/x"]}
+    container = {
+        "env": variables,
+        "livenessProbe": probe,
+        "args": [f"--password={CANARY}", "--token", CANARY, f"postgres://u:{CANARY}@db/x"],
+    }
     patch = json.dumps({"patch": [{"op": "add", "path": "/spec/containers/0/env/-", "value": variables[0]}]})
     config = "/api/v1/namespaces/shop/configmaps"
     return {
