@@ -6,12 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import FunctionType
+from typing import Any, Final
 
 import apache_beam as beam
 import msgspec
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.transforms import userstate
+from apache_beam.transforms.core import CallableWrapperDoFn
 
 from transforms.aggregate_reads import AggregateOpenReads, AggregateReads
 from transforms.apply_policy import ApplyPolicy
@@ -35,12 +37,18 @@ _no_state: set[type] = set()
 def _state_of(do_fn: beam.DoFn) -> tuple[set[userstate.StateSpec], set[userstate.TimerSpec]]:
     """What Beam's `get_dofn_specs` finds, by class: it asks each DoFn eight times, and inspects all its attributes each time."""
     kind = type(do_fn)
-    if kind in _no_state:
+    if kind in _no_state or (kind is CallableWrapperDoFn and _takes_no_state(do_fn._fn)):  # noqa: SLF001 - Beam offers no other way
         return set(), set()
     found = _look_for_state(do_fn)
     if found == (set(), set()) and kind.__module__.startswith("transforms."):
         _no_state.add(kind)
     return found
+
+
+def _takes_no_state(function: Any) -> bool:
+    """State and timers come as defaults of a function's arguments."""
+    function = getattr(function, "_argspec_fn", function)
+    return isinstance(function, FunctionType) and not function.__defaults__ and not function.__kwdefaults__
 
 
 # A quarter of what it takes to make a graph, and a followed input has one made every second.
