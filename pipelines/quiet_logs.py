@@ -11,10 +11,10 @@ class PlaceAndKind(logging.Handler):
     """Prints level, logger, and the type of the exception if there is one; errors only."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line, without the message."""
+        """One line, without the message; written as one, for workers share the stream."""
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         with contextlib.suppress(OSError):  # nobody may be listening, or the disk be full: no reason to stop a worker
-            print(f"{record.levelname.lower()} in {record.name}:{record.lineno} {kind}".rstrip(), file=sys.stderr)
+            sys.stderr.write(f"{record.levelname.lower()} in {record.name}:{record.lineno} {kind}".rstrip() + "\n")
 
 
 def quiet_logs() -> None:
