@@ -89,6 +89,8 @@ HOSTILE: Final = (
     ("a-1", "-", "."),
     ("", 'secret "', ""),
     ("", "-u a", ""),
+    ("", "token", ""),
+    ("", 'token":{', ""),
 )
 
 
@@ -105,6 +107,12 @@ def _event(**parts: object) -> object:
     return event
 
 
+def _schema(text: str) -> object:
+    event = Event(requestURI="/apis/apiextensions.k8s.io/v1/customresourcedefinitions/a", requestObject=json.dumps({"a": text}).encode())  # type: ignore[arg-type]
+    Redactor().redact(event)
+    return event
+
+
 READERS: Final[dict[str, Callable[[str], object]]] = {
     "scrub_text": scrub_text,
     "benign_value": benign_value,
@@ -115,6 +123,7 @@ READERS: Final[dict[str, Callable[[str], object]]] = {
     "redact_uri": _uri,
     "examine": lambda text: examine(text.encode()),
     "config map": lambda text: _event(requestObject={"kind": "ConfigMap", "data": {"a": text}}),
+    "schema": _schema,
     "annotation": lambda text: _event(annotations={"example.com/a": text}),
     "message": lambda text: _event(responseStatus={"code": 422, "message": text}),
     "user agent": lambda text: _event(userAgent=text),

@@ -5,6 +5,7 @@ No name says so: `-p` is a password to `mysql` and a port to `ssh`. What each pr
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from transforms.audit.credential_names import sensitive_key
@@ -54,6 +55,8 @@ _PLACES: Final = (
 )
 _PROGRAMS: Final = frozenset(_MANUALS) | {words[0] for words, _ in _PLACES} | {"htpasswd", "aws", "kubectl"}
 
+_MOST: Final = 16  # programs in one command line that are looked at, each with all that follows it
+
 
 def mask_arguments(arguments: list[Any], search: Search) -> None:
     """Mask the credentials in a command line, in place. A list that holds anything but strings is none."""
@@ -70,7 +73,7 @@ def mask_arguments(arguments: list[Any], search: Search) -> None:
 
 def _credentials(arguments: list[str], names: list[str]) -> Iterator[tuple[int, int]]:
     """The places of credentials: which argument, and how many of its letters stand before."""
-    for at, name in enumerate(names):
+    for at, name in islice(((at, name) for at, name in enumerate(names) if name in _PROGRAMS), _MOST):
         manual = _MANUALS.get(name)
         if manual is not None and (not manual.only or manual.only in arguments[at + 1 :]):
             yield from _by_manual(arguments, at + 1, manual)

@@ -82,7 +82,7 @@ _plain_reference: Final = re.compile(
 ).fullmatch
 # A default or an example that a schema gives for a field of a credential's name.
 _schema_literal: Final = re.compile(
-    rb'(?:pass|pwd|secret|token|key|cred|auth)[^"\\]*\\*":\s*\{[^{}]*"(?:default|example)\\*":\s*\\*"[^"]', re.IGNORECASE
+    rb'(?:pass|pwd|secret|token|key|cred|auth)[^"\\]{0,80}+\\{0,9}+":\s?\{[^{}]*"(?:default|example)\\*":\s*\\*"[^"]', re.IGNORECASE
 ).search
 _DONE: Final = b'"code":2'
 # Durations that the server measures on slow requests: no two are the same, and none can hold a secret.
