@@ -328,7 +328,9 @@ class FollowedFiles:
     def _found(self, file: GrowingFile, first: bytes, among: list[_Lost]) -> None:
         """A file that goes on where something was lost."""
         there = file.size if file.kind is None else file.total
-        for lost in [lost for lost in among if lost in self._lost and lost.begin.of(first) and file.at >= lost.gap.start]:
+        # It goes on before that where what was read last was half a line, which is read again with its end.
+        reach = max(file.at, there or 0)
+        for lost in [lost for lost in among if lost in self._lost and lost.begin.of(first) and reach >= lost.gap.start]:
             if lost.gap.end is None or there is None or there >= lost.gap.end:
                 self._lost.remove(lost)
             else:

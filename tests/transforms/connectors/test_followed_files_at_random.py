@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.transforms.connectors.following import ROOM, Following, line
@@ -237,6 +237,7 @@ class World:
         assert followed.batch(without="backup") == []
 
 
+@example([*[("append", 0)] * 4, ("begin", 0), ("cycle", 0), ("quiet", 0), ("cycle", 0), *[("append", 0)] * 3, ("copytruncate", 0)])
 @given(STEPS)
 @settings(max_examples=200)
 def test_every_line_is_given_once_whatever_happens_to_its_log(steps: list[tuple[str, int]]):
