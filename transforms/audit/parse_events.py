@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hmac
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import UNSET
 
 from transforms.audit.block import DeadLetter, EventBlock, RawBlock
 from transforms.audit.event import Event
-from transforms.audit.recognise import is_utf8, plain_event, recognise
+from transforms.audit.recognise import recognise
 from transforms.audit.times import note_times
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STEP: Final = "ParseEvents"
 _decode = msgspec.json.Decoder(Event).decode
@@ -27,12 +30,7 @@ def parse_events(block: RawBlock, key: bytes) -> EventBlock:
     if block.items is None:
         _parse_lines(block, key, parsed)
     else:
-        for offset, item, raw, code in block.items:
-            if code is not None:
-                said = "lost before it was read" if code == "SOURCE_GAP" else "the document is broken here"
-                _bury(parsed, key, code, said, raw or b"", offset, item)
-            else:
-                _parse_item(raw or b"", offset, item, key, parsed, unterminated=block.unterminated)
+        _parse_items(block, block.items, key, parsed)
     parsed.account.events += len(parsed.events)
     note_times({event.stageTimestamp for event in parsed.events})  # of a request's first stage it is also when it was received
     return parsed
@@ -62,16 +60,29 @@ def _parse_lines(block: RawBlock, key: bytes, parsed: EventBlock) -> None:
         offset += size + 1
 
 
-def _parse_item(raw: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, *, unterminated: bool) -> None:
-    event = plain_event(raw) if raw.startswith(b"{") else None
-    if event is None or not (raw.isascii() or is_utf8(raw)):
-        _parse_odd(raw, offset, item, key, parsed, unterminated=unterminated)
-        return
-    event.offset = offset  # type: ignore[assignment]
-    event.item = item  # type: ignore[assignment]
-    event.size = len(raw)  # type: ignore[assignment]
-    event.account = parsed.account  # type: ignore[assignment]
-    parsed.events.append(event)
+def _parse_items(block: RawBlock, items: Sequence[tuple[int, int, bytes | None, str | None]], key: bytes, parsed: EventBlock) -> None:
+    account, append = block.account, parsed.events.append
+    for offset, item, raw, code in items:
+        if code is not None:
+            said = "lost before it was read" if code == "SOURCE_GAP" else "the document is broken here"
+            _bury(parsed, key, code, said, raw or b"", offset, item)
+            continue
+        record = raw or b""
+        try:
+            event = _decode(record)
+            if not record.isascii():
+                record.decode()
+            plain = event.stage is not UNSET and event.level is not UNSET and event.auditID is not UNSET
+        except _errors:
+            plain = False
+        if plain:
+            event.offset = offset  # type: ignore[assignment]
+            event.item = item  # type: ignore[assignment]
+            event.size = len(record)  # type: ignore[assignment]
+            event.account = account  # type: ignore[assignment]
+            append(event)
+        else:
+            _parse_odd(record, offset, item, key, parsed, unterminated=block.unterminated)
 
 
 def _parse_odd(record: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, *, unterminated: bool = False) -> None:
