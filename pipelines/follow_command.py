@@ -44,6 +44,11 @@ def check_following(known: argparse.Namespace, parsed: PipelineOptions, problems
         problems.append(f"--output {known.output}: what is followed is written to a local directory")
     if not 1 <= known.commit_every <= LONGEST_WINDOW:
         problems.append("--commit_every: expected 1s to 1d")
+    if known.dedupe_horizon < known.completion_wait:
+        problems.append(
+            f"--dedupe_horizon: {known.dedupe_horizon}s is shorter than --completion_wait ({known.completion_wait}s); "
+            "a final event finds the stages that wait for it by what is remembered"
+        )
     if known.metrics_port is not None:
         try:
             gauges.address(known.metrics_port)

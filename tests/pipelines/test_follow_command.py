@@ -163,6 +163,7 @@ def test_all_that_is_wrong_is_listed_at_once(tmp_path: Path, capsys: pytest.Capt
         "--input=gs://bucket/logs",
         "--output=gs://bucket/out",
         "--commit_every=0",
+        "--dedupe_horizon=9m",
         "--metrics_port=many",
         f"--client_config={config}",
     ]
@@ -174,12 +175,19 @@ def test_all_that_is_wrong_is_listed_at_once(tmp_path: Path, capsys: pytest.Capt
         "--input gs://bucket/logs: gs:// cannot be followed",
         "--output gs://bucket/out: what is followed is written to a local directory",
         "--commit_every: expected 1s to 1d",
+        "--dedupe_horizon: 540s is shorter than --completion_wait (600s)",
         "--metrics_port many: expected PORT or HOST:PORT",
         "line 3 is not name=value",
         "line 4: security.protocol is set twice",
         f"--client_config {config}: no --input takes client settings; kafka://… does",
     ):
         assert problem in said
+
+
+def test_copies_are_remembered_no_shorter_than_stages_wait(following: Any, capsys: pytest.CaptureFixture[str]):
+    assert following("--completion_wait=2h") == 2
+    assert "--dedupe_horizon: 3600s is shorter than --completion_wait (7200s)" in capsys.readouterr().err
+    assert following("--completion_wait=2h", "--dedupe_horizon=2h") == 0
 
 
 def test_settings_of_clients_are_lines_of_name_and_value(tmp_path: Path):
