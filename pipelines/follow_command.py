@@ -56,6 +56,14 @@ def check_following(known: argparse.Namespace, parsed: PipelineOptions, problems
             problems.append(f"--metrics_port {known.metrics_port}: expected PORT or HOST:PORT")
 
 
+def check_unfollowed(known: argparse.Namespace, problems: list[str]) -> None:
+    """What is wrong with the flags, where no input is followed: those that would do nothing, and that somebody would rely on."""
+    for flag in ("client_config", "metrics_port"):
+        value = getattr(known, flag)
+        if value is not None:
+            problems.append(f"--{flag} {value}: is for what is followed only: give --follow, or an --input kafka://… or pubsub://…")
+
+
 def follow(
     known: argparse.Namespace,
     output: Output,

@@ -32,7 +32,7 @@ from apache_beam.runners.runner import create_runner
 
 from pipelines import options
 from pipelines.display import Ticker, report, summary_of
-from pipelines.follow_command import CycleError, check_following, follow
+from pipelines.follow_command import CycleError, check_following, check_unfollowed, follow
 from pipelines.followed_inputs import is_followed, sources_of
 from pipelines.graph import RepeatedOptions, Task, build, local_options
 from pipelines.ledger import Run, ranges_of
@@ -143,6 +143,8 @@ def run(argv: Sequence[str]) -> int:
         problems += filter(None, [options.output_problem(known.output)])
     if followed:
         check_following(known, parsed, problems)
+    elif not known.self_test:
+        check_unfollowed(known, problems)
     if not problems:
         survivors = self_test(Compiled(consumers[0][1], given or b"").redactor)
         problems += [f"redaction fails its self-test: {path}" for path in survivors]

@@ -190,6 +190,13 @@ def test_copies_are_remembered_no_shorter_than_stages_wait(following: Any, capsy
     assert following("--completion_wait=2h", "--dedupe_horizon=2h") == 0
 
 
+@pytest.mark.parametrize("flag", ["--metrics_port=9100", "--client_config=kafka.properties"])
+def test_a_flag_that_does_nothing_where_nothing_is_followed_is_refused(flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert reduce.main(["--runner=DirectRunner", f"--output={tmp_path / 'out'}", flag]) == 2
+    assert f"{flag.replace('=', ' ')}: is for what is followed only" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_settings_of_clients_are_lines_of_name_and_value(tmp_path: Path):
     path = tmp_path / "client.properties"
     path.write_text("# ours\n\nsasl.password = a=b\n ssl.ca.location=/etc/ca.pem \n")
