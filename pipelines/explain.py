@@ -170,6 +170,21 @@ def _check(known: argparse.Namespace, settings: Settings) -> int:
     return 1 if failed else 0
 
 
+def _rule_problem(known: argparse.Namespace, settings: Sequence[Settings]) -> Iterator[str]:
+    """What is wrong with --rule, as far as the policies can be read."""
+    if known.rule is None or known.rule == "none":
+        return
+    if not known.rule.isdecimal():
+        yield f"--rule {known.rule}: expected a rule's index, from 0, or none"
+    elif settings and not known.expect:
+        policies = [policy for policy in (Compiled(each, b"").policy for each in settings) if policy is not None]
+        last = max((len(policy.rules) for policy in policies), default=0) - 1
+        if int(known.rule) > last:
+            which = "the policy" if len(policies) == 1 else "the longest policy"
+            there = f"{which} has rules 0 to {last}" if last else f"{which} has only rule 0"
+            yield f"--rule {known.rule}: {there if policies else 'without --policy there are no rules'}"
+
+
 def run(argv: Sequence[str]) -> int:
     """Parse, check, explain; gives the exit code."""
     known, rest = parser().parse_known_args(list(argv))
@@ -177,8 +192,7 @@ def run(argv: Sequence[str]) -> int:
     warnings: list[str] = []
     consumers = options.consumers_of(known, problems, warnings)
     files = [] if known.expect else options.files_of(known, None, problems)
-    if known.rule is not None and known.rule != "none" and not known.rule.isdecimal():
-        problems.append(f"--rule {known.rule}: expected a rule's index, from 0, or none")
+    problems += _rule_problem(known, [settings for _, settings in consumers] if not problems else [])
     if known.expect and known.input:
         problems.append("--expect brings its own events: --input has no effect beside it")
     if known.expect and len(consumers) > 1:

@@ -305,6 +305,25 @@ def test_all_that_is_wrong_is_listed_and_refused(tmp_path, capsys):
         assert word in err
 
 
+def test_a_rule_that_no_policy_has_is_refused_with_those_that_there_are(tmp_path, capsys):
+    (tmp_path / "audit.log").write_bytes(line(an_event()))
+    for name, rules in (("one", 1), ("two", 2)):
+        (tmp_path / name).write_text("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n" + "- level: Metadata\n" * rules)
+    one, two = (f"--policy={tmp_path}/{name}" for name in ("one", "two"))
+    both = [f"--policy={name}={tmp_path}/{name}" for name in ("one", "two")]
+
+    def refused(rule: str, *policies: str) -> str:
+        code = explain.main([f"--input={tmp_path / 'audit.log'}", f"--rule={rule}", *policies])
+        said = capsys.readouterr().err
+        return said if code == 2 else ""
+
+    assert refused("2", two) == "refused:\n  --rule 2: the policy has rules 0 to 1\n"
+    assert refused("1", one) == "refused:\n  --rule 1: the policy has only rule 0\n"
+    assert refused("2", *both) == "refused:\n  --rule 2: the longest policy has rules 0 to 1\n"
+    assert refused("0") == "refused:\n  --rule 0: without --policy there are no rules\n"
+    assert refused("1", two) == refused("1", *both) == refused("none", one) == refused("none") == ""
+
+
 def test_help_lists_every_reason(capsys):
     with pytest.raises(SystemExit):
         explain.main(["--help"])
