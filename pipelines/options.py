@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 SAMPLE: Final = str(Path(__file__).parent / "sample")
 FOLDS: Final = ("reads", "stages")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_NAMED = re.compile(r"([a-z0-9-]+)=(.+)").fullmatch
+_NAMED = re.compile(r"([^/=]*)=(.+)").fullmatch  # what has a slash before it is a path
+_NAME = re.compile(r"[a-z0-9-]+").fullmatch
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII).fullmatch
 LONGEST_WINDOW: Final = 86_400
 
@@ -251,6 +252,8 @@ def consumers_of(known: argparse.Namespace, problems: list[str], warnings: list[
     for given in known.policy or [None]:
         found = _NAMED(given) if given is not None and not Path(given).exists() else None
         name = found[1] if found else None
+        if name is not None and not _NAME(name):
+            problems.append(f"--policy {given}: a consumer's name is of a to z, 0 to 9 and -, not {name!r}")
         if name in policies:
             problems.append(f"--policy {given}: " + (f"the name {name} is taken" if name else "several policies need names: NAME=FILE"))
         if name in SCHEMAS:

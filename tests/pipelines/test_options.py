@@ -185,6 +185,23 @@ def test_named_and_unnamed_policies_do_not_mix(tmp_path: Path, capsys: pytest.Ca
     assert "the name siem is taken" in refused(capsys, f"--output={tmp_path}/out", *[f"--policy=siem={tmp_path}/policy"] * 2)
 
 
+@pytest.mark.parametrize("name", ["A_b", "sïem", "a.b", ""])
+def test_a_consumers_name_says_which_letters_it_may_have(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "policy").write_text(POLICY)
+    said = refused(capsys, f"--output={tmp_path}/out", f"--policy={name}={tmp_path}/policy", "--policy=b=gone")
+    assert said.splitlines() == [
+        "refused; nothing was done:",
+        f"  --policy {name}={tmp_path}/policy: a consumer's name is of a to z, 0 to 9 and -, not {name!r}",
+        "  --policy gone: cannot be read (No such file or directory)",
+    ]
+
+
+def test_a_path_with_an_equals_sign_is_no_consumers_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "a=b").write_text(POLICY)
+    assert settings_for(f"--policy={tmp_path}/a=b")[0].policy == POLICY
+    assert f"{tmp_path}/c=d: cannot be read" in refused(capsys, f"--output={tmp_path}/out", f"--policy={tmp_path}/c=d")
+
+
 @pytest.mark.parametrize("name", ["events", "reads", "ledger"])
 def test_no_consumer_is_called_as_a_directory_of_an_output(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "policy").write_text(POLICY)
