@@ -36,6 +36,19 @@ def test_each_line_is_an_event_at_its_offset_in_the_stream():
     assert (block.account.events, block.dead_letters) == (2, [])
 
 
+def test_what_could_not_be_split_into_records_says_why_in_words_of_its_own():
+    why = ("SOURCE_GAP", "UNRECOGNISED_FILE", "BROKEN_STREAM", "LINE_TOO_LONG", "ITEM_TOO_LONG", "BROKEN_DOCUMENT")
+    block = parsed(b"", items=[(0, number, None, code) for number, code in enumerate(why)])
+    assert [(letter.code, letter.message) for letter in block.dead_letters] == [
+        ("SOURCE_GAP", "lost before it was read"),
+        ("UNRECOGNISED_FILE", "no record of the file is anything that is known"),
+        ("BROKEN_STREAM", "the compressed stream breaks off here"),
+        ("LINE_TOO_LONG", "longer than a line may be"),
+        ("ITEM_TOO_LONG", "longer than an item may be"),
+        ("BROKEN_DOCUMENT", "the document is broken here"),
+    ]
+
+
 def test_bodies_stay_the_bytes_they_came_as():
     text = line(an_event(requestObject="@")).replace(b'"@"', b'{ "a": 1.0, "a": 1e2, "\\u0062": "\\ud83d\\ude00" }')
     (event,) = parsed(text).events

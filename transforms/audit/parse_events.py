@@ -64,7 +64,13 @@ def _parse_items(block: RawBlock, items: Sequence[tuple[int, int, bytes | None, 
     account, append = block.account, parsed.events.append
     for offset, item, raw, code in items:
         if code is not None:
-            said = "lost before it was read" if code == "SOURCE_GAP" else "the document is broken here"
+            said = {
+                "SOURCE_GAP": "lost before it was read",
+                "UNRECOGNISED_FILE": "no record of the file is anything that is known",
+                "BROKEN_STREAM": "the compressed stream breaks off here",
+                "LINE_TOO_LONG": "longer than a line may be",
+                "ITEM_TOO_LONG": "longer than an item may be",
+            }.get(code, "the document is broken here")
             _bury(parsed, key, code, said, raw or b"", offset, item)
             continue
         record = raw or b""
