@@ -14,6 +14,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from pipelines.interrupts import end_as_told
 from pipelines.options import ConfigurationError, Parser
 from transforms.audit.to_kubernetes import OURS, event_json, plain_json, summary_json
 from transforms.connectors import storage
@@ -119,4 +120,5 @@ def main(argv: Sequence[str] | None = None, out: IO[bytes] | None = None) -> int
 
 
 if __name__ == "__main__":
+    end_as_told()
     sys.exit(main())

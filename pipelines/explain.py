@@ -19,6 +19,7 @@ import msgspec
 
 from pipelines import options
 from pipelines.expect import ExpectationsError, check, load_expectations
+from pipelines.interrupts import end_as_told
 from pipelines.plan import plan
 from transforms.audit.account import OUTCOMES
 from transforms.audit.explain_events import REASONS, Explained, Explainer
@@ -235,4 +236,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_as_told()
     sys.exit(main())

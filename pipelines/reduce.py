@@ -35,6 +35,7 @@ from pipelines.display import Ticker, report, summary_of
 from pipelines.follow_command import CycleError, check_following, check_unfollowed, follow
 from pipelines.followed_inputs import is_followed, sources_of
 from pipelines.graph import RepeatedOptions, Task, build, local_options
+from pipelines.interrupts import end_as_told
 from pipelines.ledger import Run, ranges_of
 from pipelines.output import Output, OutputError
 from pipelines.plan import Held, Plan, plan
@@ -289,6 +290,7 @@ def _what(error: BaseException | None) -> str:
 
 
 if __name__ == "__main__":
+    end_as_told()
     code = main()
     sys.stdout.flush()
     sys.exit(code)

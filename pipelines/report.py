@@ -22,6 +22,7 @@ import msgspec
 
 from pipelines import options
 from pipelines.display import size_text
+from pipelines.interrupts import end_as_told
 from pipelines.plan import plan
 from pipelines.report_document import document
 from pipelines.report_html import page
@@ -261,4 +262,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_as_told()
     sys.exit(main())

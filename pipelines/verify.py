@@ -23,6 +23,7 @@ import msgspec
 from pipelines import options
 from pipelines.check_files import FoundRecords, check_container, check_files, place_text
 from pipelines.checkpoint import is_followed
+from pipelines.interrupts import end_as_told
 from pipelines.ledger import LedgerError, Range, Run, Stream, beginning_anew, counts_bytes, key_id, read_ledger, read_run
 from pipelines.output import RECORD, STATE
 from pipelines.replay import replay_runs
@@ -328,4 +329,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_as_told()
     sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from pipelines.interrupts import end_as_told
 from pipelines.lean_start import lean_start
 from pipelines.quiet_logs import quiet_logs, quiet_workers
 
@@ -13,4 +14,5 @@ if __name__ == "__main__":
     quiet_workers()
     from apache_beam.runners.worker import sdk_worker_main
 
+    end_as_told()
     sdk_worker_main.main(sys.argv)
