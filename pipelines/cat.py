@@ -3,14 +3,15 @@
   python -m pipelines.cat reduced/events | jq -r '[.stageTimestamp, .user.username, .verb, .requestURI] | @tsv'
 
 takes events, read summaries, dead letters and ledger entries: files, directories (all *.avro below them, sorted, without names
-that begin with . or _) and globs, local or of any Beam filesystem. What stands in a summary as its exemplar is an event too.
+that begin with . or _) and globs (which find such names only if they begin so too), local or of any Beam filesystem. What stands
+in a summary as its exemplar is an event too.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from glob import glob, has_magic
+from glob import has_magic
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ from pipelines.options import ConfigurationError, Parser
 from transforms.audit.to_kubernetes import OURS, event_json, plain_json, summary_json
 from transforms.connectors import storage
 from transforms.connectors.avro_files import kind_of_file, records_of
+from transforms.connectors.directories import is_unasked, matches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,13 +44,14 @@ def avro_files(path: str) -> list[str]:
     """The files that a path names, sorted. Raises OSError where there is nothing."""
     if storage.scheme(path) is not None:
         if has_magic(path):
-            return sorted(metadata.path for match in storage.filesystem(path).match([path]) for metadata in match.metadata_list)
+            matched = sorted(metadata.path for match in storage.filesystem(path).match([path]) for metadata in match.metadata_list)
+            return [found for found in matched if not is_unasked(found, path)]
         below = [found for found, _ in storage.files_below(path) if _wanted(found.removeprefix(path))]
         return below or [path]
     if Path(path).is_dir():
         return [found for found, _ in storage.files_below(path) if _wanted(os.path.relpath(found, path))]
     if not Path(path).exists() and has_magic(path):
-        return [found for name in sorted(glob(path, recursive=True)) for found in avro_files(name)]  # noqa: PTH207 - any pattern
+        return [found for name in matches(path, None) for found in avro_files(name)]
     return [path]
 
 

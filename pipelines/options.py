@@ -114,7 +114,8 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
         metavar="[cluster=NAME,]PATH",
         help="a file, directory or glob, local or of any Beam filesystem; repeatable. Recognised by content: NDJSON, EventList, arrays, "
         "cloud and shipper envelopes; plain, gzip or zstandard. Directories are read recursively, without names that begin with . or _ "
-        "or end in .tmp. Or a broker, kafka:// or pubsub://: see --follow of pipelines.reduce. Default: the bundled sample",
+        "or end in .tmp; a glob finds such names only if it begins or ends so too. "
+        "Or a broker, kafka:// or pubsub://: see --follow of pipelines.reduce. Default: the bundled sample",
     )
     group.add_argument(
         "--cluster",

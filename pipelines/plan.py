@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import stat
-from glob import glob, has_magic
+from glob import has_magic
 from heapq import heappop, heappush
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ from pipelines.ledger import BROKERS, counts_bytes
 from transforms.audit.block import BLOCK_SIZE, LINE_LIMIT, Split
 from transforms.connectors import storage
 from transforms.connectors.audit_files import BROKEN, HEAD, compression, decompressed, in_one_piece, is_failure
-from transforms.connectors.directories import files_below, is_skipped, is_within
+from transforms.connectors.directories import files_below, is_skipped, is_unasked, matches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -88,8 +88,7 @@ def _matches(pattern: str, output: str | None) -> tuple[list[str], list[str]]:
         if path.is_dir():
             return _below(path, output, wrong), wrong
         if not path.exists() and has_magic(pattern):
-            own = _real(output)
-            matched = [name for name in sorted(glob(pattern, recursive=True)) if not is_within(name, own)]  # noqa: PTH207 - wants a base
+            matched = matches(pattern, _real(output))
             return [found for name in matched for found in (_below(Path(name), output, wrong) if Path(name).is_dir() else [name])], wrong
     except (OSError, storage.MissingExtraError) as error:
         return [], [f"--input {pattern}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"]
@@ -100,7 +99,8 @@ def _remote_matches(pattern: str) -> list[str]:
     system = storage.filesystem(pattern)
     if not has_magic(pattern) and not system.exists(pattern):
         return [path for path, _ in storage.files_below(pattern) if not is_skipped(path.removeprefix(pattern))]
-    return sorted(metadata.path for match in system.match([pattern]) for metadata in match.metadata_list)
+    matched = sorted(metadata.path for match in system.match([pattern]) for metadata in match.metadata_list)
+    return [path for path in matched if not is_unasked(path, pattern)]
 
 
 def _below(directory: Path, output: str | None, wrong: list[str]) -> list[str]:

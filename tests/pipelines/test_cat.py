@@ -112,6 +112,14 @@ def test_files_and_globs_are_printed_in_the_order_given(output: Path):
     assert printed(str(file), str(output / "ev*")) == printed(str(output / "reads")) + printed(str(output / "events"))
 
 
+def test_a_glob_leaves_the_state_out_as_a_directory_does(output: Path, tmp_path: Path):
+    for name in ("reads", "_state"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.avro").write_bytes(next((output / "reads").rglob("*.avro")).read_bytes())
+    once = printed(str(tmp_path))
+    assert printed(f"{tmp_path}/*") == printed(f"{tmp_path}/*/x.avro") == printed(f"{tmp_path}/_*") == once != []
+
+
 def test_what_is_wrong_is_listed_together_before_anything_is_printed(output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("text")

@@ -53,6 +53,28 @@ def test_the_output_is_no_input_where_a_pattern_finds_it_or_it_is_the_directory_
     assert names(logs, "[a-z]*", output=str(logs / "ou")) == ["a/1.log.gz", "a/2.log", "b.log", "c", "out/events/x.avro"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*", ["a/1.log.gz", "a/2.log", "b.log", "c", "out/events/x.avro"]),
+        ("*/*", ["a/1.log.gz", "a/2.log", "out/events/x.avro"]),
+        ("**", ["a/1.log.gz", "a/2.log", "b.log", "c", "out/events/x.avro"]),
+        ("a/*.tmp", ["a/part.tmp"]),
+        ("*/p*", []),
+        ("a/.h*", ["a/.hidden"]),
+        ("_*", ["_state/x", "_b.log"]),
+        ("_s*/x", ["_state/x"]),
+        ("_state/*", ["_state/x"]),
+        ("_*/*.tmp", ["_state/y.tmp"]),
+        ("?state/x", []),
+    ],
+)
+def test_a_glob_finds_hidden_and_temporary_files_only_where_it_asks_for_them(logs: Path, pattern: str, found: list[str]):
+    for name in ("_b.log", "_state/y.tmp", "_state/_z"):
+        (logs / name).write_bytes(b"x")
+    assert sorted(names(logs, pattern)) == sorted(found)
+
+
 def test_inputs_keep_their_order_and_a_path_matched_twice_its_first_place(logs: Path):
     assert names(logs, "c", "*.log", "a", "b.log") == ["c", "b.log", "a/1.log.gz", "a/2.log"]
 

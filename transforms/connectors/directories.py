@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,28 @@ if TYPE_CHECKING:
 def is_skipped(path: str) -> bool:
     """Whether a part of a path says that it is hidden, or not finished."""
     return any(name.startswith((".", "_")) or name.endswith(".tmp") for name in path.split("/") if name)
+
+
+def is_unasked(path: str, pattern: str) -> bool:
+    """Whether a part of a path that matches a glob is hidden or not finished, and no part of the glob says that it is wanted.
+
+    A part that begins with `.` or `_` is asked for by one that begins so as well, one that ends in `.tmp` by one that does.
+    """
+    return any(is_skipped(name) and not any(_asks(part, name) for part in pattern.split("/")) for name in path.split("/"))
+
+
+def _asks(part: str, name: str) -> bool:
+    return (
+        fnmatchcase(name, part)
+        and (part[:1] == name[:1] or not name.startswith((".", "_")))
+        and (part.endswith(".tmp") or not name.endswith(".tmp"))
+    )
+
+
+def matches(pattern: str, output: str | None) -> list[str]:
+    """The files and directories that a glob names, sorted, less those it does not ask for and the output (its real path) itself."""
+    found = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - wants a base
+    return [name for name in found if not is_unasked(name, pattern) and not is_within(name, output)]
 
 
 def is_within(path: str, output: str | None) -> bool:
@@ -48,7 +71,7 @@ def files_named(pattern: str, output: str | None, trouble: Callable[[OSError], N
     if os.path.isdir(pattern):  # noqa: PTH112 - these run for every look
         named = [pattern]
     elif has_magic(pattern) and not os.path.lexists(pattern):
-        named = [name for name in sorted(glob(pattern, recursive=True)) if not is_within(name, output)]  # noqa: PTH207 - wants a base
+        named = matches(pattern, output)
     else:
         named = [pattern]
     for name in named:

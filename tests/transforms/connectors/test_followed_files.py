@@ -404,6 +404,13 @@ def test_hidden_and_temporary_files_and_the_output_are_not_followed(tmp_path: Pa
     assert followed.settle() == [line(len("deep/er/audit.log"))]
 
 
+def test_a_glob_follows_what_a_batch_run_would_read(tmp_path: Path):
+    for name in ("_a.log", "b.log", ".c.log", "d.log.tmp"):
+        write(tmp_path / name, line(len(name)))
+    assert Following(f"{tmp_path}/*").settle() == [line(len("b.log"))]
+    assert Following(f"{tmp_path}/_*").settle() == [line(len("_a.log"))]
+
+
 def test_a_glob_follows_symlinks_and_a_file_whose_link_moves_on_is_read_to_its_end(short_head: None, tmp_path: Path):
     pods, links = tmp_path / "pods", tmp_path / "containers"
     pods.mkdir()
