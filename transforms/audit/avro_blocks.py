@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 4 << 20
 HELD_BYTES: Final = 48 << 20  # records that wait to be sorted
-THOROUGH: Final = 6
-QUICK: Final = 3
-LARGE_RECORD: Final = 1500  # bytes; smaller records, without bodies, gain 5 % by the thorough level, for three times the work
+THOROUGH: Final = avro.LEVEL
+QUICK: Final = avro.IN_TRANSIT
+LARGE_RECORD: Final = 1500  # bytes; smaller records, without bodies, gain 1 % by the thorough level, for five times the work
+WHOLE_BYTES: Final = 2 << 20  # a block of this size gains nothing by others beside it, so it is compressed once and for all
 
 SortKey = tuple[str, str, str]  # resource, namespace, name
 
@@ -28,7 +29,8 @@ SortKey = tuple[str, str, str]  # resource, namespace, name
 class AvroBlock(msgspec.Struct, array_like=True):
     """Encoded records of one kind and hour, compressed: what stands in a container file between its markers.
 
-    `order` sorts the blocks of a file, so that the same input gives the same file: resource, input, split, number.
+    `order` sorts the blocks of a file, so that the same input gives the same file: resource, input, split, number. `whole`
+    is a block that goes to its file as it is; others are joined first.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class AvroBlock(msgspec.Struct, array_like=True):
     count: int
     size: int  # of the records, not compressed
     packed: bytes
+    whole: bool = False
 
 
 class BlockBuilder:
@@ -91,14 +94,20 @@ class BlockBuilder:
     def _block(self, kind: str, hour: int, resource: str, records: list[bytes]) -> AvroBlock:
         self._taken += 1
         raw = b"".join(records)
-        return AvroBlock(kind, hour, (resource, *self._place, self._taken), len(records), len(raw), avro.compress(raw, avro.IN_TRANSIT))
+        order = (resource, *self._place, self._taken)
+        whole = len(raw) >= WHOLE_BYTES
+        level = _level(len(raw), len(records)) if whole else avro.IN_TRANSIT
+        return AvroBlock(kind, hour, order, len(records), len(raw), avro.compress(raw, level), whole)
 
 
 def rebuilt(blocks: Iterable[AvroBlock]) -> Iterator[AvroBlock]:
-    """Blocks of about four MiB, thoroughly compressed, from blocks in transit of one kind and hour."""
+    """The blocks of a file, from those in transit of one kind and hour: the whole ones, and the rest joined to about four MiB."""
     waiting: list[AvroBlock] = []
     size = 0
     for block in sorted(blocks, key=lambda block: block.order):
+        if block.whole:
+            yield block
+            continue
         if waiting and size + block.size > BLOCK_BYTES + BLOCK_BYTES // 4:
             yield _joined(waiting)
             waiting, size = [], 0
@@ -114,6 +123,10 @@ def rebuilt(blocks: Iterable[AvroBlock]) -> Iterator[AvroBlock]:
 def _joined(blocks: list[AvroBlock]) -> AvroBlock:
     raw = b"".join(avro.decompress(block.packed) for block in blocks)
     count = sum(block.count for block in blocks)
-    level = THOROUGH if len(raw) > LARGE_RECORD * count else QUICK
     first = blocks[0]
-    return AvroBlock(first.kind, first.hour, first.order, count, len(raw), avro.compress(raw, level))
+    packed = avro.compress(raw, _level(len(raw), count))
+    return AvroBlock(first.kind, first.hour, first.order, count, len(raw), packed, whole=True)
+
+
+def _level(size: int, count: int) -> int:
+    return THOROUGH if size > LARGE_RECORD * count else QUICK
