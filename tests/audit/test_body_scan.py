@@ -42,6 +42,8 @@ IN_ANY_CASE = (
     rb"(?:pass|pwd|secret|token|key|cred|auth)[a-z0-9_.\-]*\s*(?:[<>]|\\u003[ce])",
     rb"(?:pass|pwd|secret|token|key|cred|auth)[a-z0-9_.\-]*\\*[\"']?(?:\\[nr]|\s)+\\*[\"']?value",
     rb"identified\s+(?:by|with)|(?:requirepass|masterauth|bindpw|rootpw)[\s\"=]|(?:[?&]|\\u0026)(?:(?:api)?key|auth)=|--from-literal",
+    rb"\b(?:insert|replace)\s+(?:[a-z]+\s+)?into\s|from\s+stdin",
+    rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:[,;|]|\\t)[a-z]|(?:[,;|]|\\t)[a-z0-9_]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n",
     rb"vault[^{}a-z]+(?:args\"[^{}a-z]+)?(?:login|operator)|operator[\s\",]+unseal|authtoken\"|(?:add_user|change_password)[\s\"]|alias[\s\",]+set\"",
     rb"configure[\s\",]+set|htpasswd\"|openssl\"|smbclient\"|snmp(?:bulk)?(?:get|walk|set)\"|chpasswd|password-stdin|@tcp\(|:thin:",
     rb":(?:5432|\*):[^\s:\"]+:[^\s:\"]+:",
@@ -77,7 +79,7 @@ WORDS_OF_TRAPS = rb"""pass password passwords passphrase pwd secret secrets secr
     :5432: :*: a:b: $2y$ 10$abcdefgh /webhookb2/ /bot123456 pepper rootpw
     Bearer basic a1b2 pwd _pw sas jwt creds cookie
     vault login operator unseal add_user alias set configure htpasswd openssl -stdin @tcp( :thin: webhook_url tls-key secret_id with
-    dsn connectionString "auth":" -u --user u:p mysql docker -p ghp_ ghp_0123456789abcdefgh glpat- xoxb-
+    insert into replace from stdin ,name; |id \\tpwd \\n ,token\\r\\n dsn connectionString "auth":" -u --user u:p mysql docker -p ghp_ ghp_0123456789abcdefgh glpat- xoxb-
     sk_live_ hvs. s. ya29. SG. hf_ :\\/\\/
     - -- --token "-t "--x eyJ eyJhIjoiYiJ9 AKIA 1 12 0 a e.g. x_ \u0041 \u00e9 \u005f \u0022 \u003D {"name":"DB_PASSWORD","value":"x"}
     {"name":"PORT","value":"8080"} "continue":" s/ /secrets/ -----BEGIN """.split()

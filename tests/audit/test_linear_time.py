@@ -91,6 +91,19 @@ HOSTILE: Final = (
     ("", "-u a", ""),
     ("", "token", ""),
     ("", 'token":{', ""),
+    ("a,token\n", 'a,"', ""),
+    ("a,token\n", '"', ""),
+    ("a,token\n", ",", ""),
+    ("", "a,token\n", ""),
+    ("", "insert into a(token) values('", ""),
+    ("insert into a(token) values", "(", ""),
+    ("token value ", "insert into ", ""),
+    ("token value insert", " ", "into"),
+    ("token value insert into a", " ", "("),
+    ("token value insert into ", "a", "("),
+    ("insert into a(token) values", "('b'),", ""),
+    ("token ", "\nCOPY a (", " stdin"),
+    ("token\nCOPY a (token) FROM stdin\n", "a\t", ""),
 )
 
 

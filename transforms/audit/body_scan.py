@@ -83,6 +83,10 @@ _PATTERNS: Final = (
         rb"identified" + _S + rb"+(?:by|with)|(?:requirepass|masterauth|bindpw|rootpw)[\x09-\x0d \"=]|"
         rb"(?:[?&]|\\u0026)(?:(?:api)?key|auth)=|--from-literal",
     ),
+    # rows under columns' names
+    (SEARCH, rb"\b(?:insert|replace)" + _S + rb"+(?:[a-z]+" + _S + rb"+)?into" + _S + rb"|from" + _S + rb"+stdin"),
+    (SEARCH, rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:[,;|]|\\t)[a-z]"),
+    (SEARCH, rb"(?:[,;|]|\\t)[a-z0-9_]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n"),
     (SEARCH, _PLACES),
     (SEARCH, rb":(?:5432|\*):[^\x09-\x0d :\"]+:[^\x09-\x0d :\"]+:"),
     (SEARCH, rb"authorization" + _SCALAR),

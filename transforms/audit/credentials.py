@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from transforms.audit.columns import mask_columns
 from transforms.audit.credential_names import ENDING, ENDS, NOT_KEY
 
 # What stands for a value that was cut, and for how much of it there was.
@@ -81,7 +82,7 @@ _MARKUP: Final = (
     (re.compile(rf"(name>[^<]{{0,200}}?(?:{ENDS}){ENDING}</name>\s*<value>)([^<]+)", re.IGNORECASE), "</name>"),
     (
         re.compile(
-            r"(\b(?:PASSWORD(?:\s{0,9}\(|\s)|PSK\s|IDENTIFIED\s+(?:WITH\s+\w+\s+)?BY\s|ConvertTo-SecureString\s)\s*)('[^']+'|\"[^\"]+\")",
+            r"(\b(?:PASSWORD(?:\s{0,9}\(|[ \t])|PSK\s|IDENTIFIED\s+(?:WITH\s+\w+\s+)?BY\s|ConvertTo-SecureString\s)\s*)('[^']+'|\"[^\"]+\")",
             re.IGNORECASE,
         ),
         "",
@@ -171,6 +172,7 @@ def scrub_text(text: str) -> str:
         text = _shapes(text)
     low = text.lower()
     if True in map(low.__contains__, _HINTS):
+        text = mask_columns(text, low, _stand_in)
         for pattern, sign in _MARKUP:
             if sign in low:
                 text = pattern.sub(_second, text)
@@ -291,6 +293,10 @@ def _line(line: str) -> str:
 
 def _whole(found: re.Match[str]) -> str:
     return mask(found[0])
+
+
+def _stand_in(value: str) -> str:
+    return value if benign_value(value) else mask(value)
 
 
 def _second(found: re.Match[str]) -> str:
