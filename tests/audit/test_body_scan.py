@@ -79,7 +79,8 @@ WORDS_OF_TRAPS = rb"""pass password passwords passphrase pwd secret secrets secr
     :5432: :*: a:b: $2y$ 10$abcdefgh /webhookb2/ /bot123456 pepper rootpw
     Bearer basic a1b2 pwd _pw sas jwt creds cookie
     vault login operator unseal add_user alias set configure htpasswd openssl -stdin @tcp( :thin: webhook_url tls-key secret_id with
-    insert into replace from stdin ,name; |id \\tpwd \\n ,token\\r\\n dsn connectionString "auth":" -u --user u:p mysql docker -p ghp_ ghp_0123456789abcdefgh glpat- xoxb-
+    insert into replace from stdin ,name; |id \tpwd ,token\r\n ,x_key\n secret|a
+    dsn connectionString "auth":" -u --user u:p mysql docker -p ghp_ ghp_0123456789abcdefgh glpat- xoxb-
     sk_live_ hvs. s. ya29. SG. hf_ :\\/\\/
     - -- --token "-t "--x eyJ eyJhIjoiYiJ9 AKIA 1 12 0 a e.g. x_ \u0041 \u00e9 \u005f \u0022 \u003D {"name":"DB_PASSWORD","value":"x"}
     {"name":"PORT","value":"8080"} "continue":" s/ /secrets/ -----BEGIN """.split()

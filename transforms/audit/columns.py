@@ -116,18 +116,18 @@ def _inserted(text: str, stand_in: Callable[[str], str]) -> str:
     out, done, found = [], 0, _INSERT.search(text)
     while found:
         end = found.end()
-        for start, end, secret in _literals(text, end, _secret(found[1].split(","))):
+        for token, secret in _literals(text, end, _secret(found[1].split(","))):
+            start, end = token.span()
             if secret:
-                quote = text[start]
-                closed = end - 1 if end - start > 1 and text[end - 1] == quote else end
+                closed = end - 1 if text[end - 1] == text[start] else end
                 out += [text[done : start + 1], stand_in(text[start + 1 : closed])]
                 done = closed
         found = _INSERT.search(text, end)
     return "".join(out) + text[done:] if out else text
 
 
-def _literals(text: str, at: int, wanted: set[int]) -> Iterator[tuple[int, int, bool]]:
-    """The tokens of the rows after VALUES: where each stands, and whether it is the first string of a credential's column."""
+def _literals(text: str, at: int, wanted: set[int]) -> Iterator[tuple[re.Match[str], bool]]:
+    """The tokens of the rows after VALUES: each, and whether it is the first string of a credential's column."""
     depth = column = 0
     told = False
     while found := _TOKEN.match(text, at):
@@ -146,4 +146,4 @@ def _literals(text: str, at: int, wanted: set[int]) -> Iterator[tuple[int, int, 
         secret = token[0] in "'\"" and not told and column in wanted and len(token) > 2
         told = told or secret
         at = found.end()
-        yield found.start(), at, secret
+        yield found, secret

@@ -82,7 +82,8 @@ _MARKUP: Final = (
     (re.compile(rf"(name>[^<]{{0,200}}?(?:{ENDS}){ENDING}</name>\s*<value>)([^<]+)", re.IGNORECASE), "</name>"),
     (
         re.compile(
-            r"(\b(?:PASSWORD(?:\s{0,9}\(|[ \t])|PSK\s|IDENTIFIED\s+(?:WITH\s+\w+\s+)?BY\s|ConvertTo-SecureString\s)\s*)('[^']+'|\"[^\"]+\")",
+            r"(\b(?:PASSWORD(?:\s{0,9}\(|[ \t])|PSK\s|IDENTIFIED\s+(?:WITH\s+\w+\s+)?BY\s|ConvertTo-SecureString\s)\s*)"
+            r"('[^']+'|\"[^\"]+\")",
             re.IGNORECASE,
         ),
         "",
