@@ -100,10 +100,15 @@ def test_the_data_of_another_groups_kind_of_secret_is_masked(path: str):
     assert body(copied("ClusterSecretPolicy", SECRET), WIDGETS) == copied("ClusterSecretPolicy", SECRET)
 
 
-def test_a_routing_key_is_masked_if_it_is_no_name():
-    before = {"a": f"pagerduty:\n  routing_key: {SECRET}123\n", "b": "amqp:\n  routing_key: orders.created.v123\n"}
-    after = {"a": "pagerduty:\n  routing_key: <redacted: 16 bytes>\n", "b": before["b"]}
-    assert body({"data": before}, MAPS) == {"data": after}
+@pytest.mark.parametrize("key", ["routing_key", "routingKey", "ROUTING_KEY", "x-routing-key", "pagerduty-key", "pagerdutyRoutingKey"])
+def test_a_routing_key_is_masked_if_it_is_no_name(key: str):
+    for uri in (MAPS, PODS, WIDGETS):
+        for value, kept in ((SECRET + "123", "<redacted: 16 bytes>"), ("orders.created.v123", "orders.created.v123"), ("orders", "orders")):
+            assert body({"a": {key: value}}, uri) == {"a": {key: kept}}
+            assert body({"a": [{"name": key, "value": value}]}, uri) == {"a": [{"name": key, "value": kept}]}
+            for text in ("pagerduty:\n  {}: {}\n", '{} = "{}"', "curl -H '{}: {}' https://example.com", "- name: {}\n  value: {}\n"):
+                if uri == MAPS or not text.startswith("- name"):
+                    assert body({"a": text.format(key, value)}, uri) == {"a": text.format(key, kept)}
 
 
 @pytest.mark.parametrize("url", ["http://hooks:8080/a/7f3a9c51", "https://hooks.shop.svc/a", "http://hooks.shop.svc.cluster.local:80/b"])
@@ -147,11 +152,56 @@ def test_what_is_called_auth_is_masked_if_it_can_be_nothing_else():
         "aws configure set aws_secret_access_key «S»",
         "https://example.com/a?auth=«S»",
         "env:\n- name: DB_PASSWORD\n  value: «S»\n",
+        "machine example.com login bob password «S»\ndefault login bob\n  password «S»\n",
+        "# of psql\ndb:6432:shop:bob:«S»\n10.0.0.1:5433:*:bob:«S»\n",
+        "https://example.com/cb?code=«S»&state=a",
+        '«S»,admin,1,"system:masters"\n«S»,bob,2,system:nodes\n',
     ],
 )
 def test_a_credential_in_a_programs_file_or_script_is_masked(text: str):
     before = re.sub(r"«(.?)S(.?)»", rf"\1{SECRET}\2", text)
     assert body({"data": {"a": before}}, MAPS) == {"data": {"a": re.sub("«.+»", MASK, text)}}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "md5" + "0123456789abcdef" * 2,
+        "SCRAM-SHA-256$4096:c2FsdHNhbHQ=$c3RvcmVka2V5:c2VydmVya2V5",
+        "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
+        "{SSHA512}W6ph5Mm5Pz8GgiULbPgzG37mj9gW6ph5Mm5Pz8=",
+    ],
+)
+def test_a_password_as_servers_store_it_is_masked_in_any_object(stored: str):
+    stand_in = f"<redacted: {len(stored)} bytes>"
+    for uri in (MAPS, PODS):
+        for text in ('"bob" "{}"\n"ann" "x"\n', "listen: a\nbob:{}\n")[stored.startswith("{") :][: 1 if stored.startswith("md5") else 2]:
+            assert body({"data": {"a": text.replace("{}", stored)}}, uri) == {"data": {"a": text.replace("{}", stand_in)}}
+
+
+def test_what_a_list_of_pgbouncers_users_has_in_second_place_is_masked():
+    before, after = (f'"bob" "{value}"\n; old\n"an n"\t"{value}"\r\n"eve" ""' for value in (SECRET, MASK))
+    for uri in (MAPS, WIDGETS):
+        assert body({"data": {"userlist.txt": before, "pairs.txt": before}}, uri) == {"data": {"userlist.txt": after, "pairs.txt": before}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "login with the machine password you have, or a default login and password of yours",
+        "02:42:ac:11:00:02\n2001:4860:4860:0:0:0:0:8888\nmain.go:1234: no:such:thing here\n",
+        "team-2024-payments,developers,system:authenticated\nteam-2024-payments,a,b,team",
+        "system:serviceaccounts:shop1,a,b,system:authenticated",
+        "https://example.com/shop?code=welcome&id=1234",
+        "https://example.com/shop?country_code=de-12345678",
+        "md5: 0123456789abcdef0123456789abcdef",
+        "SCRAM-SHA-256 and {SHA} are hashes",
+        "pipe: {SHARD}/0123456789abcdef",
+    ],
+)
+def test_text_that_only_reminds_of_a_programs_file_stays(text: str):
+    for uri in (MAPS, PODS):
+        assert body({"data": {"a": text}}, uri) == {"data": {"a": text}}
 
 
 def test_a_passphrase_of_words_is_masked():

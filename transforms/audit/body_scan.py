@@ -35,7 +35,7 @@ _SAID: Final = (  # a scalar or a list that it is the key of, an assignment, a w
 _RARE: Final = (
     rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat)|jwt|pepper|bindpw|rootpw|access[ _.\-]?key[ _.\-]?id|"
     rb"private[ _.\-]?key[ _.\-]?id|secret_key_base|seed_?phrase|"
-    rb"credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|"
+    rb"(?:routing|pagerduty)[ _.\-]?keys?|credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|"
     rb"(?:[ _.\-]|basic|http)auth|webhook[_\-]?url|secret[_\-]?id|dockercfg|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)"
     rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"
     rb"hash|sha[0-9]{1,3}|hex|json|pem|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?[0-9]{0,4}"
@@ -74,21 +74,24 @@ _PATTERNS: Final = (
     (SEARCH, rb"(?-i)\b(?:gh[pousr]_[A-Za-z0-9]{16}|github_pat_|gl(?:pat|dt|rt|cbt|ptt|ft|soat)-|npm_[A-Za-z0-9]{30}|pypi-[\w\-]{30})"),
     (SEARCH, rb"(?-i)\b(?:xox[abeoprs]-|xapp-|[sr]k_(?:live|test)_|whsec_|sk-[A-Za-z0-9_\-]{20}|hf_[A-Za-z0-9]{20})|hooks\.slack\.com"),
     (SEARCH, rb"(?-i)\b(?:dckr_pat_|hv[sbr]\.[A-Za-z0-9_\-]{20}|s\.[A-Za-z0-9]{24}|dop_v1_|sha256~)|PuTTY-User"),
-    (SEARCH, rb"(?-i)\$(?:apr1|1|2[abxy]|5|6|y|argon2i?d?)\$[./A-Za-z0-9$=,+]{8}|com/api/webhooks/|/webhookb2/|/bot[0-9]{6}"),
+    (
+        SEARCH,
+        rb"(?-i)\$(?:apr1|1|2[abxy]|5|6|y|argon2i?d?)\$[./A-Za-z0-9$=,+]{8}|SCRAM-SHA-[0-9]|[\"']md5[0-9a-f]{32}|\{S?SHA[0-9]*\}|com/api/webhooks/|/webhookb2/|/bot[0-9]{6}",
+    ),
     # XML, SQL, directives and options in which a credential's name stands apart from its value
     (SEARCH, rb"(?:" + _RARE_WORD + rb")[a-z0-9_.\-]*" + _S + rb"*(?:[<>]|\\u003[ce])"),
     (SEARCH, rb"(?:" + _RARE_WORD + rb")[a-z0-9_.\-]*\\*[\"']?(?:\\[nr]|[\x09-\x0d ])+\\*[\"']?value"),
     (
         SEARCH,
         rb"identified" + _S + rb"+(?:by|with)|(?:requirepass|masterauth|bindpw|rootpw)[\x09-\x0d \"=]|"
-        rb"(?:[?&]|\\u0026)(?:(?:api)?key|auth)=|--from-literal",
+        rb"(?:[?&]|\\u0026)(?:(?:api)?key|auth|code)=|--from-literal",
     ),
     # rows under columns' names
     (SEARCH, rb"\b(?:insert|replace)" + _S + rb"+(?:[a-z]+" + _S + rb"+)?into" + _S + rb"|from" + _S + rb"+stdin"),
     (SEARCH, rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:[,;|]|\\t)[a-z]"),
     (SEARCH, rb"(?:[,;|]|\\t)[a-z0-9_]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n"),
     (SEARCH, _PLACES),
-    (SEARCH, rb":(?:5432|\*):[^\x09-\x0d :\"]+:[^\x09-\x0d :\"]+:"),
+    (SEARCH, rb":(?:[0-9]{4,5}|\*):[^\x09-\x0d :\"]+:[^\x09-\x0d :\"]+:"),
     (SEARCH, rb"authorization" + _SCALAR),
     (SEARCH, rb"\b(?:bearer|basic)" + _S + rb"+[a-z._~+/\-]*[0-9=]"),
     (SEARCH, _RARE + _SCALAR),

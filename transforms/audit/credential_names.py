@@ -38,6 +38,8 @@ NOT_KEY: Final = re.compile(
     r"(?<!o)auth[ .\-]?secrets?$|automount_?service_?account_?token$|agent-inject-[a-z0-9_.\-]*$|existent secret key$|"
     r"(?<![a-z])(?:max|min|num|total)[ _.\-]?tokens?$|pass_?keys?$|primary_?key$|checksum/[a-z0-9.\-]*$"
 )
+# A word to one program and a credential to another: RabbitMQ routes by `orders.created`, PagerDuty by 32 letters and digits.
+_DOUBTFUL: Final = re.compile(rf"(?:routing|pagerduty)[ _.\-]?keys?{ENDING}$")
 _STRONG: Final = re.compile(r"pass|pwd|pin|otp|code")
 
 _keys: dict[str, bool] = {}
@@ -63,6 +65,12 @@ def _sensitive_key(key: str) -> bool:
     if NOT_KEY.search(plain) or NOT_KEY.search(spaced):
         return False
     return _KEY.search(plain) is not None or _KEY.search(spaced) is not None
+
+
+def doubtful_key(key: str) -> bool:
+    """Whether a field, variable or parameter of this name holds a credential if nobody would write such a value."""
+    low = key.lower()
+    return ("routing" in low or "pagerduty" in low) and len(low) < 512 and _DOUBTFUL.search(low) is not None
 
 
 def counts_as_number(key: str) -> bool:

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from transforms.audit.columns import mask_columns
-from transforms.audit.credential_names import ENDING, ENDS, NOT_KEY
+from transforms.audit.credential_names import ENDING, ENDS, NOT_KEY, doubtful_key, sensitive_key
 
 # What stands for a value that was cut, and for how much of it there was.
 MASK: Final = "<redacted: {} bytes>"
@@ -28,6 +28,19 @@ _BENIGN: Final = re.compile(
 def benign_value(value: str) -> bool:
     """Whether the value under a credential's name is a setting, a reference or a template, and not the credential."""
     return len(value) < 300 and _BENIGN.fullmatch(value) is not None
+
+
+_OPAQUE: Final = re.compile(r"(?=(?:\D*\d){3})(?=.*[A-Za-z])[A-Za-z0-9_~+\-]{12,}={0,2}")
+
+
+def opaque(text: str) -> bool:
+    """Whether a word is one that nobody would write: as long as a credential, and of letters among digits."""
+    return len(text) < 4096 and _OPAQUE.fullmatch(text) is not None
+
+
+def is_credential(key: str, value: str) -> bool:
+    """Whether what stands under a name is a credential, by the name, and where that leaves it open by what it is."""
+    return (sensitive_key(key) or (doubtful_key(key) and opaque(value))) and not benign_value(value)
 
 
 def mask(value: str) -> str:
@@ -75,6 +88,10 @@ _STORED: Final = (
     (re.compile(r"\$(?:apr1|1|2[abxy]|5|6|y|argon2i?d?)\$[./A-Za-z0-9$=,+]{8,}"), "$"),
     (re.compile(r"https://(?:discord(?:app)?\.com/api/webhooks|[\w.\-]{1,80}\.webhook\.office\.com/webhookb2)/[\w/@\-]+"), "webhook"),
     (re.compile(r"(?<=/)bot\d{6,}:[\w\-]{20,}"), "/bot"),
+    # PostgreSQL's, as PgBouncer lists them, and those of Apache and LDAP
+    (re.compile(r"SCRAM-SHA-(?:1|256|512)\$\d{3,7}:[\w+/=]+\$[\w+/=]+:[\w+/=]+"), "SCRAM"),
+    (re.compile(r"(?<=[\"'])md5[0-9a-f]{32}(?=\\*[\"'])"), "md5"),
+    (re.compile(r"\{S?SHA(?:256|384|512)?\}[A-Za-z0-9+/]{16,}={0,2}"), "SHA"),
 )
 # XML: an element, and a property that names its value; SQL; a directive; a PHP constant; kubectl's literals; a parameter.
 _MARKUP: Final = (
@@ -98,10 +115,17 @@ _MARKUP: Final = (
     ),
     (
         re.compile(
-            r"(\b(?:routing|service|integration)_?key\\*[\"']?\s*[:=]\s*\\*[\"']?)(?=(?:[A-Za-z_\-]*\d){3})([A-Za-z0-9_\-]{12,})(?![\w.])",
+            r"((?:routing|pagerduty|(?<![A-Za-z])(?:service|integration))[_\-]?key\\*[\"']?(?:\s*[:=]\s*|[\s,;\-]{1,40}[\"']?value[\"']?\s*[:=]\s*)\\*[\"']?)"
+            r"(?=(?:[A-Za-z_\-]*\d){3})([A-Za-z0-9_\-]{12,})(?![\w.])",
             re.IGNORECASE,
         ),
         "key",
+    ),
+    (
+        re.compile(
+            r"((?:\bmachine\s+\S+|^[ \t]*default)\s+login\s+\S+\s+(?:account\s+\S+\s+)?password\s+)([^\s<]+)", re.MULTILINE
+        ),  # .netrc
+        "login",
     ),
     (re.compile(r"(\blogin=[^\s:=]+:)([^\s<]+)"), "login="),
     (re.compile(r"(\becho\s+[\"']?(?:[\w.\-]+:)?)([^\s\"'|<]+)(?=[\"']?\s*\|[^|]*(?:chpasswd|password-stdin))"), "echo"),
@@ -112,12 +136,18 @@ _MARKUP: Final = (
     (re.compile(r"([?&](?:(?:api)?key|auth)=)([^&\s\"'<>]{8,})", re.IGNORECASE), "="),
     (re.compile(r"(\bauth\\*[\"']?\s*[:=]\s*\\*[\"'])([A-Za-z0-9+/]{8,}={0,2})(?=\\*[\"'])"), "auth"),
 )
-_PGPASS: Final = re.compile(r"^([^\s:#/]+:(?:\d{2,5}|\*):[^\s:]+:[^\s:]+:)(\S+)$", re.MULTILINE)
+_PGPASS: Final = re.compile(r"^((?![0-9A-Fa-f:.]+$)[^\s:#/]+:(?:\d{2,5}|\*):[^\s:/]+:[^\s:/]+:)(\S+)$", re.MULTILINE)
+_PGPASS_PORT: Final = re.compile(r":(?:\d{4,5}|\*):[^\s:/]+:[^\s:/]+:")
+# The API server's `--token-auth-file`: of groups that are Kubernetes' own.
+_TOKENS: Final = re.compile(
+    r"^(?=[^,\n]*\d)[^\s,:\"#<]{12,}(?=,[^,:\n]+,[^,:\n]*,(?:\"[^\"\n]*system:[^\"\n]*\"|system:[^,\s]+)[ \t\r]*$)", re.MULTILINE
+)
 # Not the numbers of a user and a group.
 _CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-[a-z]{0,6}u|--user|--proxy-user)[ =]?)(?!\d+:\d+(?:\s|\Z))([^\s:\"'<]+:[^\s\"'<]+)")
-# Go's data source names, Oracle's, Redis' access lists, Vault: each with the sign without which it cannot match.
+# Data source names of Go and Oracle, codes in URLs, Redis' access lists, Vault: each with the sign without which it cannot match.
 _PLACED: Final = (
     (re.compile(r"(\b[\w.\-]{1,64}:)([^\s:@\"'<\\]+)(?=@tcp\()"), "@tcp("),
+    (re.compile(r"([?&]code=)(?=[^&?\s\d]{0,200}\d)([^&\s\"'<>]{8,})"), "code="),
     (re.compile(r"(:thin:[\w.\-]{1,64}/)([^\s@\"'<\\]+)(?=@)"), ":thin:"),
     (re.compile(r"^(user[ \t]+[\w.\-]{1,64}[ \t]+(?:[\w~&*+@|\-]{1,64}[ \t]+){0,9}>)([^\s<]+)", re.MULTILINE), " >"),
     (re.compile(r"(\bvault\s+(?:login|operator\s+unseal)\s+)([^\s=<\-][^\s=|;&]*)(?=[\s|;&]|\Z)"), "vault "),
@@ -182,7 +212,9 @@ def scrub_text(text: str) -> str:
         if "\n" in text:
             text = _LINE.sub(_assigned, _block_scalars(text)) if len(text) < _LONG else _by_line(text)
         text = _assignments(text) if "\n" not in text or len(text) < _LONG else "\n".join(map(_assignments_of_line, text.split("\n")))
-    if ":*:" in text or ":5432:" in text:
+    if ",system:" in text or ',"system:' in text:
+        text = _TOKENS.sub(_whole, text)
+    if text.count(":") > 3 and _PGPASS_PORT.search(text):
         text = _PGPASS.sub(_second, text)
     if "u " in text or "-u" in text or "user" in text:
         text = _CURL.sub(_second, text)

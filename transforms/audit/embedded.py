@@ -23,7 +23,7 @@ from transforms.audit import secret_text, skeleton
 from transforms.audit.catalogue import Catalogue, FieldRules, mask_tree
 from transforms.audit.command_line import mask_arguments
 from transforms.audit.credential_names import counts_as_number, sensitive_key
-from transforms.audit.credentials import MASKED, benign_value, mask, scrub_text
+from transforms.audit.credentials import MASKED, benign_value, is_credential, mask, scrub_text
 from transforms.audit.fresh_stack import on_fresh_stack
 from transforms.audit.typed_fields import VALUES, is_login, mask_typed, name_of_value
 
@@ -85,6 +85,7 @@ _ESCAPE: Final = re.compile(r"(?<!\\)\\+(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2}))"
 _PERCENT: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _HEX_WORD: Final = re.compile(r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{2}){16,}(?![0-9A-Za-z])")
 _REQUEST: Final = re.compile(r"-----BEGIN CERTIFICATE REQUEST-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE REQUEST-----")
+_USERS: Final = re.compile(r'^("[^"\n]+"[ \t]+")([^"\n]+)(?="[ \t\r]*$)', re.MULTILINE)
 _PRINTS: Final = re.compile(r"[^\x00-\x08\x0e-\x1f\x7f]*")
 
 
@@ -132,10 +133,12 @@ class Search:
 
     def value(self, key: str, text: str, wrapped: int = 0) -> str:
         """A string field's value, judged by its key and its content."""
-        if key and text and sensitive_key(key) and not benign_value(text):
+        if key and text and is_credential(key, text):
             return self.masked("credential", text)
         if key == "auth" and is_login(text):
             return self.masked("credential", text)
+        if "userlist" in key:  # PgBouncer's
+            text = _USERS.sub(lambda found: found[1] + self.masked("credential", found[2]), text)
         if key == LAST_APPLIED and text:
             return self._last_applied(text, wrapped)
         return self.text(text, wrapped)

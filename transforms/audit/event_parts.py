@@ -6,14 +6,13 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from transforms.audit.credential_names import sensitive_key
-from transforms.audit.credentials import MASKED, mask
+from transforms.audit.credentials import MASKED, mask, opaque
 from transforms.audit.embedded import UNREADABLE, Search, dump, load
 from transforms.audit.event import Event, reduced
 from transforms.audit.evidence import DIGITS, DNS_SUBDOMAIN, UID, About
 from transforms.audit.sensitivity import SUBRESOURCES
 from transforms.audit.skeleton import OAUTH
 from transforms.audit.status_message import redact_message, redact_opaque
-from transforms.audit.typed_fields import opaque
 
 if TYPE_CHECKING:
     from transforms.audit.sensitivity import Address

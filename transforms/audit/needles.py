@@ -13,8 +13,7 @@ import re
 from typing import Final
 
 from transforms.audit.body_scan import RUN, SEARCH, TOKEN, VARIABLES, WORDS, scan_body
-from transforms.audit.credential_names import sensitive_key
-from transforms.audit.credentials import benign_value, mask, scrub_text
+from transforms.audit.credentials import is_credential, mask, scrub_text
 
 # What most credentials' names end in, in any case of letters. `key` covers private keys in PEM as well.
 _WORDS: Final = (
@@ -183,7 +182,7 @@ def _variable(pair: bytes) -> tuple[bytes, int] | None:
     masked: tuple[bytes, int] | None = None
     if found is not None:
         name, value = found[1].decode(), found[2].decode()
-        if not sensitive_key(name) or not value or benign_value(value):
+        if not value or not is_credential(name, value):
             masked = (pair, 0) if _SETTING.fullmatch(value) or scrub_text(value) == value else None
         else:
             stand_in = mask(value)

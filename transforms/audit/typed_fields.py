@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from transforms.audit import skeleton
 from transforms.audit.command_line import mask_arguments
-from transforms.audit.credential_names import sensitive_key
-from transforms.audit.credentials import benign_value
+from transforms.audit.credential_names import doubtful_key, sensitive_key
+from transforms.audit.credentials import benign_value, opaque
 
 if TYPE_CHECKING:
     from transforms.audit.embedded import Search
@@ -38,14 +37,6 @@ _NAMES: Final = "name key id field property variable parameter option header hea
 _MAPS: Final = frozenset({"securejsondata", "secretdata", "secretvalues", "sensitivedata", "passwords", "github-oauth", "gitlab-token"})
 
 
-_OPAQUE: Final = re.compile(r"(?=(?:\D*\d){3})(?=.*[A-Za-z])[A-Za-z0-9_~+\-]{12,}={0,2}")
-
-
-def opaque(text: str) -> bool:
-    """Whether a word is one that nobody would write: as long as a credential, and of letters among digits."""
-    return len(text) < 4096 and _OPAQUE.fullmatch(text) is not None
-
-
 def is_login(text: str) -> bool:
     """Whether what is called `auth` is a credential, as in a Docker configuration (`user:password` in base64), and not a setting."""
     if opaque(text):
@@ -60,7 +51,8 @@ def name_of_value(node: dict[str, Any]) -> str:
     """The credential's name that an object gives to the value beside it (`{"name": "token", "value": …}`), or nothing."""
     if VALUES.isdisjoint(node):
         return ""
-    return next((node[name] for name in _NAMES if isinstance(node.get(name), str) and sensitive_key(node[name])), "")
+    named = (node[name] for name in _NAMES if isinstance(node.get(name), str))
+    return next((name for name in named if sensitive_key(name) or doubtful_key(name)), "")
 
 
 def mask_typed(node: dict[str, Any], search: Search) -> None:
