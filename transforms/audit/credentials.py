@@ -10,6 +10,7 @@ from typing import Final
 
 from transforms.audit.columns import mask_columns
 from transforms.audit.credential_names import ENDING, ENDS, NOT_KEY, doubtful_key, sensitive_key
+from transforms.audit.credential_syntax import CURL, MARKUP, PGPASS, PGPASS_PORT, PLACED, STORED, TOKENS
 
 # What stands for a value that was cut, and for how much of it there was.
 MASK: Final = "<redacted: {} bytes>"
@@ -83,75 +84,6 @@ _LOGIN: Final = re.compile(
     r"(://)"
     r"(?:([^\s/?#:@\"'<>\\]*):(?!\d{1,5}(?:[/?#\s]|\Z))((?!<redacted)[^\s/\"'<>\\]+|[^\s\"'<>\\@]+)|([^\s/?#:@\"'<>\\]{12,}))@"
 )
-# A password as crypt(5) and its kin store it; webhooks whose path is their secret; a Telegram bot's token.
-_STORED: Final = (
-    (re.compile(r"\$(?:apr1|1|2[abxy]|5|6|y|argon2i?d?)\$[./A-Za-z0-9$=,+]{8,}"), "$"),
-    (re.compile(r"https://(?:discord(?:app)?\.com/api/webhooks|[\w.\-]{1,80}\.webhook\.office\.com/webhookb2)/[\w/@\-]+"), "webhook"),
-    (re.compile(r"(?<=/)bot\d{6,}:[\w\-]{20,}"), "/bot"),
-    # PostgreSQL's, as PgBouncer lists them, and those of Apache and LDAP
-    (re.compile(r"SCRAM-SHA-(?:1|256|512)\$\d{3,7}:[\w+/=]+\$[\w+/=]+:[\w+/=]+"), "SCRAM"),
-    (re.compile(r"(?<=[\"'])md5[0-9a-f]{32}(?=\\*[\"'])"), "md5"),
-    (re.compile(r"\{S?SHA(?:256|384|512)?\}[A-Za-z0-9+/]{16,}={0,2}"), "SHA"),
-)
-# XML: an element, and a property that names its value; SQL; a directive; a PHP constant; kubectl's literals; a parameter.
-_MARKUP: Final = (
-    (re.compile(rf"(<(?:[\w.\-]{{1,80}}:)?[\w.\-]{{0,80}}?(?:{ENDS}){ENDING}\s*>)([^<]+)(?=</)", re.IGNORECASE), "</"),
-    (re.compile(rf"(name>[^<]{{0,200}}?(?:{ENDS}){ENDING}</name>\s*<value>)([^<]+)", re.IGNORECASE), "</name>"),
-    (
-        re.compile(
-            r"(\b(?:PASSWORD(?:\s{0,9}\(|[ \t])|PSK\s|IDENTIFIED\s+(?:WITH\s+\w+\s+)?BY\s|ConvertTo-SecureString\s)\s*)"
-            r"('[^']+'|\"[^\"]+\")",
-            re.IGNORECASE,
-        ),
-        "",
-    ),
-    (re.compile(r"(\bsecret[ \t]+)(\"[^\"]+\")(?=[ \t]*;)"), ";"),
-    (
-        re.compile(
-            r"^([ \t]*(?:(?:requirepass|masterauth|bindpw|rootpw|r[ow]community)[ \t]+|stats[ \t]+auth[ \t]+[^\s:]+:))([^\s<]\S*)",
-            re.IGNORECASE | re.MULTILINE,
-        ),
-        "",
-    ),
-    (
-        re.compile(
-            r"((?:routing|pagerduty|(?<![A-Za-z])(?:service|integration))[_\-]?key\\*[\"']?(?:\s*[:=]\s*|[\s,;\-]{1,40}[\"']?value[\"']?\s*[:=]\s*)\\*[\"']?)"
-            r"(?=(?:[A-Za-z_\-]*\d){3})([A-Za-z0-9_\-]{12,})(?![\w.])",
-            re.IGNORECASE,
-        ),
-        "key",
-    ),
-    (
-        re.compile(
-            r"((?:\bmachine\s+\S+|^[ \t]*default)\s+login\s+\S+\s+(?:account\s+\S+\s+)?password\s+)([^\s<]+)", re.MULTILINE
-        ),  # .netrc
-        "login",
-    ),
-    (re.compile(r"(\blogin=[^\s:=]+:)([^\s<]+)"), "login="),
-    (re.compile(r"(\becho\s+[\"']?(?:[\w.\-]+:)?)([^\s\"'|<]+)(?=[\"']?\s*\|[^|]*(?:chpasswd|password-stdin))"), "echo"),
-    (re.compile(r"(\b(?:change_password|add_user)\s+\S+\s+)([^\s<\-]\S*)"), "rabbitmqctl"),
-    (re.compile(r"(\bset\s+aws_(?:secret_access_key|session_token)\s+)([^\s<]+)"), "configure"),
-    (re.compile(rf"(\(\s*[\"'][\w.\-]{{0,80}}?(?:{ENDS}){ENDING}[\"']\s*,\s*[\"'])([^\"'\n]+)", re.IGNORECASE), "("),
-    (re.compile(r"(--from-literal[= ][\w.\-]+=)([^\s<]+)"), "--from-literal"),
-    (re.compile(r"([?&](?:(?:api)?key|auth)=)([^&\s\"'<>]{8,})", re.IGNORECASE), "="),
-    (re.compile(r"(\bauth\\*[\"']?\s*[:=]\s*\\*[\"'])([A-Za-z0-9+/]{8,}={0,2})(?=\\*[\"'])"), "auth"),
-)
-_PGPASS: Final = re.compile(r"^((?![0-9A-Fa-f:.]+$)[^\s:#/]+:(?:\d{2,5}|\*):[^\s:/]+:[^\s:/]+:)(\S+)$", re.MULTILINE)
-_PGPASS_PORT: Final = re.compile(r":(?:\d{4,5}|\*):[^\s:/]+:[^\s:/]+:")
-# The API server's `--token-auth-file`: of groups that are Kubernetes' own.
-_TOKENS: Final = re.compile(
-    r"^(?=[^,\n]*\d)[^\s,:\"#<]{12,}(?=,[^,:\n]+,[^,:\n]*,(?:\"[^\"\n]*system:[^\"\n]*\"|system:[^,\s]+)[ \t\r]*$)", re.MULTILINE
-)
-# Not the numbers of a user and a group.
-_CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-[a-z]{0,6}u|--user|--proxy-user)[ =]?)(?!\d+:\d+(?:\s|\Z))([^\s:\"'<]+:[^\s\"'<]+)")
-# Data source names of Go and Oracle, codes in URLs, Redis' access lists, Vault: each with the sign without which it cannot match.
-_PLACED: Final = (
-    (re.compile(r"(\b[\w.\-]{1,64}:)([^\s:@\"'<\\]+)(?=@tcp\()"), "@tcp("),
-    (re.compile(r"([?&]code=)(?=[^&?\s\d]{0,200}\d)([^&\s\"'<>]{8,})"), "code="),
-    (re.compile(r"(:thin:[\w.\-]{1,64}/)([^\s@\"'<\\]+)(?=@)"), ":thin:"),
-    (re.compile(r"^(user[ \t]+[\w.\-]{1,64}[ \t]+(?:[\w~&*+@|\-]{1,64}[ \t]+){0,9}>)([^\s<]+)", re.MULTILINE), " >"),
-    (re.compile(r"(\bvault\s+(?:login|operator\s+unseal)\s+)([^\s=<\-][^\s=|;&]*)(?=[\s|;&]|\Z)"), "vault "),
-)
 _CLIENT: Final = re.compile(
     r"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|redis-cli|mongo|mongosh|mongodump|mongorestore|sqlcmd|"
     r"ldap(?:search|modify|add|delete|passwd|whoami)|(?:docker|podman|nerdctl|skopeo|buildah|crane auth|helm registry|az) login)\b"
@@ -196,7 +128,7 @@ def scrub_text(text: str) -> str:
         text = _PEM.sub(_whole, text)
     if "://" in text and "@" in text:
         text = _logins(text)
-    for pattern, sign in _STORED:
+    for pattern, sign in STORED:
         if sign in text:
             text = pattern.sub(_whole, text)
     if len(text) >= 14:
@@ -204,7 +136,7 @@ def scrub_text(text: str) -> str:
     low = text.lower()
     if True in map(low.__contains__, _HINTS):
         text = mask_columns(text, low, _stand_in)
-        for pattern, sign in _MARKUP:
+        for pattern, sign in MARKUP:
             if sign in low:
                 text = pattern.sub(_second, text)
         if "value" in low and ("name" in low or "key" in low):
@@ -213,12 +145,12 @@ def scrub_text(text: str) -> str:
             text = _LINE.sub(_assigned, _block_scalars(text)) if len(text) < _LONG else _by_line(text)
         text = _assignments(text) if "\n" not in text or len(text) < _LONG else "\n".join(map(_assignments_of_line, text.split("\n")))
     if ",system:" in text or ',"system:' in text:
-        text = _TOKENS.sub(_whole, text)
-    if text.count(":") > 3 and _PGPASS_PORT.search(text):
-        text = _PGPASS.sub(_second, text)
+        text = TOKENS.sub(_whole, text)
+    if text.count(":") > 3 and PGPASS_PORT.search(text):
+        text = PGPASS.sub(_second, text)
     if "u " in text or "-u" in text or "user" in text:
-        text = _CURL.sub(_second, text)
-    for pattern, sign in _PLACED:
+        text = CURL.sub(_second, text)
+    for pattern, sign in PLACED:
         if sign in text:
             text = pattern.sub(_second, text)
     if " -p" in text or " -P" in text or " -a" in text or " -w" in text:
