@@ -161,3 +161,20 @@ def test_cutting_by_slices_equals_cutting_in_the_tree(tree, managed, text):
     once = bytes(event.responseObject)
     strip_managed_fields(event)
     assert bytes(event.responseObject) == once
+
+
+# Text within the array, and what follows it, that look like its end.
+ends = st.lists(
+    st.sampled_from(["]", "[", "}", "{", ",", '"', "\\", "a", "}]", '}],"a', "]}}}", '],"managedFields":[', ":", " "]), max_size=6
+).map("".join)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(ends, max_size=3), ends, st.sampled_from(["", "a", "1", " ", "ä"]), st.booleans())
+def test_what_looks_like_the_end_of_the_array_is_not_taken_for_it(texts, text, after, last):
+    managed = [{"manager": each, "fieldsV1": {each: {}}} for each in texts]
+    rest = {after + text: [text]}
+    metadata = {"managedFields": managed} | rest if not last else rest | {"managedFields": managed}
+    body = {"kind": "Table", "rows": [{"object": {"metadata": metadata}}] * 2, "x": text}
+    event = stripped(responseObject=body)
+    assert json.loads(bytes(event.responseObject)) == {"kind": "Table", "rows": [{"object": {"metadata": rest}}] * 2, "x": text}
