@@ -45,15 +45,19 @@ IN_ANY_CASE = (
     rb"identified\s+(?:by|with)|(?:requirepass|masterauth|bindpw|rootpw)[\s\"=]|(?:[?&]|\\u0026)(?:(?:api)?key|auth|code)=|--from-literal",
     rb"\b(?:insert|replace)\s+(?:[a-z]+\s+)?into\s|from\s+stdin",
     rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:[,;|]|\\t)[a-z]|(?:[,;|]|\\t)[a-z0-9_]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n",
-    rb"vault[^{}a-z]+(?:args\"[^{}a-z]+)?(?:login|operator)|operator[\s\",]+unseal|authtoken\"|(?:add_user|change_password)[\s\"]|alias[\s\",]+set\"",
-    rb"configure[\s\",]+set|htpasswd\"|openssl\"|smbclient\"|snmp(?:bulk)?(?:get|walk|set)\"|chpasswd|password-stdin|@tcp\(|:thin:",
+    rb"vault[^{}a-z]+(?:args\"[^{}a-z]+)?(?:login|operator)|operator[\s\",]+unseal|authtoken\"|(?:add_user|change_password)[\s\"]|alias[\s\",]+set[\s\"]",
+    rb"configure[\s\",]+set|chpasswd|password-stdin|@tcp\(|:thin:",
+    rb"(?:htpasswd|openssl|smbclient|snmp(?:bulk)?(?:get|walk|set)|keytool|lftp|set-agent-token|addauth)[\s\"]",
     rb":(?:[0-9]{4,5}|\*):[^\s:\"]+:[^\s:\"]+:",
     rb"\b(?:bearer|basic)\s+[a-z._~+/\-]*[0-9=]",
     RARE + SCALAR,
     rb"\"-[^\"]*(?:pwd|creds?|credentials|auth|cookie|jwt|psk)\"\s*,",
     rb"\"auth\\*\"\s*:\s*\\*\"",
     rb"[\s\"](?:-u|--user|--proxy-user)[\s=\",]*[^\s:\"'<,]+:",
-    rb"(?:mysql|mariadb|sshpass|redis-cli|mongo|ldap(?:search|modify|add|delete|passwd|whoami)|sqlcmd|login)[^{}]*[\s\"]-[paw]",
+    (
+        rb"(?:mysql|mariadb|sshpass|redis-cli|mongo|ldap(?:search|modify|add|delete|passwd|whoami)|sqlcmd|login|cqlsh|mosquitto_|zip|7z"
+        rb"|user(?:add|mod)|ncftp)[^{}]*[\s\"]-[paw]"
+    ),
     rb":\\/\\/",
 )
 AS_WRITTEN = (
@@ -81,7 +85,7 @@ WORDS_OF_TRAPS = rb"""pass password passwords passphrase pwd secret secrets secr
     Bearer basic a1b2 pwd _pw sas jwt creds cookie
     vault login operator unseal add_user alias set configure htpasswd openssl -stdin @tcp( :thin: webhook_url tls-key secret_id with
     insert into replace from stdin ,name; |id \tpwd ,token\r\n ,x_key\n secret|a
-    routing_key pagerdutyKey SCRAM-SHA-256$ 'md5 {SHA} ?code= :6432:
+    routing_key pagerdutyKey SCRAM-SHA-256$ 'md5 {SHA} ?code= :6432: keytool lftp addauth cqlsh useradd
     dsn connectionString "auth":" -u --user u:p mysql docker -p ghp_ ghp_0123456789abcdefgh glpat- xoxb-
     sk_live_ hvs. s. ya29. SG. hf_ :\\/\\/
     - -- --token "-t "--x eyJ eyJhIjoiYiJ9 AKIA 1 12 0 a e.g. x_ \u0041 \u00e9 \u005f \u0022 \u003D {"name":"DB_PASSWORD","value":"x"}

@@ -42,12 +42,16 @@ _RARE: Final = (
 )
 _RARE_WORD: Final = rb"pass|pwd|secret|token|key|cred|auth"
 _SCALAR: Final = rb"\\*[\"'`]?\]?" + _S + rb"*(?:=>|:=|==?|:)" + _S + rb"*\\*[\"']?[^\x09-\x0d {\[\]},\"'\\]"
-_CLIENTS: Final = rb"(?:mysql|mariadb|sshpass|redis-cli|mongo|ldap(?:search|modify|add|delete|passwd|whoami)|sqlcmd|login)"
+_CLIENTS: Final = (
+    rb"(?:mysql|mariadb|sshpass|redis-cli|mongo|ldap(?:search|modify|add|delete|passwd|whoami)|sqlcmd|login|"
+    rb"cqlsh|mosquitto_|zip|7z|user(?:add|mod)|ncftp)"
+)
 # Programs that take a credential without an option, or by one that others use for something else.
 _PLACES: Final = (
     rb"(?:vault[^{}a-z]+(?:args\"[^{}a-z]+)?(?:login|operator)|operator[\x09-\x0d \",]+unseal|authtoken\"|"
-    rb"(?:add_user|change_password)[\x09-\x0d \"]|alias[\x09-\x0d \",]+set\"|configure[\x09-\x0d \",]+set|"
-    rb"htpasswd\"|openssl\"|smbclient\"|snmp(?:bulk)?(?:get|walk|set)\"|chpasswd|password-stdin|@tcp\(|:thin:)"
+    rb"(?:add_user|change_password)[\x09-\x0d \"]|alias[\x09-\x0d \",]+set[\x09-\x0d \"]|configure[\x09-\x0d \",]+set|"
+    rb"(?:htpasswd|openssl|smbclient|snmp(?:bulk)?(?:get|walk|set)|keytool|lftp|set-agent-token|addauth)[\x09-\x0d \"]|"
+    rb"chpasswd|password-stdin|@tcp\(|:thin:)"
 )
 _SECRET_TYPES: Final = (
     rb"(?:opaque|kubernetes\.io/(?:service-account-token|dockercfg|dockerconfigjson|basic-auth|ssh-auth|tls)|"

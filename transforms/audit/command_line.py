@@ -1,10 +1,11 @@
-"""Find the credentials among the arguments of programs that are known: which option of theirs takes one.
+"""Find the credentials among the arguments of programs that are known, in lists and in scripts: which option of theirs takes one.
 
 No name says so: `-p` is a password to `mysql` and a port to `ssh`. What each program's manual says decides.
 """
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -29,6 +30,11 @@ _DATABASE: Final = _Manual(attached="-p")
 _LDAP: Final = _Manual(options=frozenset({"-w"}))
 _LOGIN: Final = _Manual(options=frozenset({"-p"}), only="login")
 _SNMP: Final = _Manual(options=frozenset({"-c", "-A", "-X"}))
+_ZIP: Final = _Manual(options=frozenset({"-P"}))
+_USERS: Final = _Manual(options=frozenset({"-p"}))
+_STORE: Final = _Manual(
+    options=frozenset({"-storepass", "-keypass", "-deststorepass", "-srcstorepass", "-destkeypass", "-srckeypass", "-new"})
+)
 _HTTP: Final = _Manual(logins=frozenset({"-u", "--user", "-U", "--proxy-user"}))
 _MANUALS: Final = {
     **dict.fromkeys(("mysql", "mysqldump", "mysqladmin", "mysqlsh", "mariadb", "mariadb-dump", "mariadb-admin"), _DATABASE),
@@ -38,7 +44,11 @@ _MANUALS: Final = {
     **dict.fromkeys(("snmpget", "snmpwalk", "snmpset", "snmpbulkwalk"), _SNMP),
     "redis-cli": _Manual(options=frozenset({"-a"})),
     "sshpass": _Manual(options=frozenset({"-p"}), attached="-p"),
-    "sqlcmd": _Manual(options=frozenset({"-P"})),
+    **dict.fromkeys(("sqlcmd", "zip", "unzip", "mosquitto_pub", "mosquitto_sub"), _ZIP),
+    **dict.fromkeys(("useradd", "usermod", "cqlsh", "ncftpput", "ncftpget"), _USERS),
+    **dict.fromkeys(("7z", "7za"), _Manual(attached="-p")),
+    "keytool": _STORE,
+    "lftp": _Manual(logins=frozenset({"-u"}), divider=","),
     "openssl": _Manual(options=frozenset({"-k"}), only="enc"),
     "curl": _HTTP,
     "etcdctl": _Manual(logins=frozenset({"--user"})),
@@ -51,9 +61,15 @@ _PLACES: Final = (
     (("ngrok", "authtoken"), 0),
     (("rabbitmqctl", "add_user"), 1),
     (("rabbitmqctl", "change_password"), 1),
-    (("alias", "set"), 3),  # of MinIO's client
+    (("mc", "alias", "set"), 3),
+    (("consul", "acl", "set-agent-token"), 1),
+    (("addauth", "digest"), 0),  # of ZooKeeper's client
 )
 _PROGRAMS: Final = frozenset(_MANUALS) | {words[0] for words, _ in _PLACES} | {"htpasswd", "aws", "kubectl"}
+_PROGRAM: Final = re.compile(rf"(?<![\w.\-])(?:{'|'.join(map(re.escape, sorted(_PROGRAMS, reverse=True)))})(?=[ \t])")
+# A word of a shell: any of what is bare, in quotes, or masked before, one after the other.
+_WORD: Final = re.compile(r"(?:<redacted: \d{1,9} bytes>|[^\s'\"|;&<>`()]+|'[^'\n]*'|\"[^\"\n]*\")+")
+_GAP: Final = re.compile(r"(?:[ \t]|\\\r?\n)+")
 
 _MOST: Final = 16  # programs in one command line that are looked at, each with all that follows it
 
@@ -71,6 +87,34 @@ def mask_arguments(arguments: list[Any], search: Search) -> None:
             arguments[at] = arguments[at][:kept] + search.masked("credential", value)
 
 
+def mask_commands(text: str, search: Search) -> str:
+    """The text of a script, or of a line of one, with the credentials masked that its commands take as arguments."""
+    out, done, found = [], 0, _PROGRAM.search(text) if " " in text else None
+    while found:
+        words, end = _words(text, found.start())
+        arguments = ["".join(word[0].split(word[0][-1])) if word[0][-1] in "'\"" else word[0] for word in words]
+        for at, kept in sorted(_credentials(arguments, [found[0]])):
+            value = arguments[at][kept:]
+            if value and value[0] not in "$`%{@" and not benign_value(value) and words[at].start() >= done:
+                quote = words[at][0][-1] if words[at][0][-1] in "'\"" else ""
+                out += [text[done : words[at].start()], arguments[at][:kept], quote, search.masked("credential", value), quote]
+                done = words[at].end()
+        found = _PROGRAM.search(text, end)
+    return "".join(out) + text[done:] if out else text
+
+
+def _words(text: str, at: int) -> tuple[list[re.Match[str]], int]:
+    """The words of one command, and where it ends."""
+    words: list[re.Match[str]] = []
+    while found := _WORD.match(text, at):
+        words.append(found)
+        gap = _GAP.match(text, found.end())
+        if gap is None:
+            return words, found.end()
+        at = gap.end()
+    return words, at
+
+
 def _credentials(arguments: list[str], names: list[str]) -> Iterator[tuple[int, int]]:
     """The places of credentials: which argument, and how many of its letters stand before."""
     for at, name in islice(((at, name) for at, name in enumerate(names) if name in _PROGRAMS), _MOST):
@@ -81,7 +125,7 @@ def _credentials(arguments: list[str], names: list[str]) -> Iterator[tuple[int, 
             place = at + len(words) + between
             if name == words[0] and tuple(arguments[at + 1 : at + len(words)]) == words[1:] and _is_word(arguments, place):
                 yield place, 0
-        if name in {"htpasswd", "openssl"} and _sets_password(arguments[at + 1 :]):
+        if name in {"htpasswd", "openssl"} and _sets_password(name, arguments[at + 1 :]):
             yield len(arguments) - 1, 0
         elif name == "aws" and arguments[at + 1 : at + 3] == ["configure", "set"] and sensitive_key("".join(arguments[at + 3 : at + 4])):
             yield from ((place, 0) for place in (at + 4,) if place < len(arguments))
@@ -106,9 +150,9 @@ def _is_word(arguments: list[str], at: int) -> bool:
     return at < len(arguments) and not arguments[at].startswith("-") and "=" not in arguments[at].rstrip("=")
 
 
-def _sets_password(arguments: list[str]) -> bool:
+def _sets_password(name: str, arguments: list[str]) -> bool:
     """Whether the last argument is a password: `htpasswd -b … user password`, `openssl passwd password`."""
-    batch = any(argument[:1] == "-" and argument[1:2] != "-" and "b" in argument for argument in arguments)
+    batch = name == "htpasswd" and any(argument[:1] == "-" and argument[1:2] != "-" and "b" in argument for argument in arguments)
     return len(arguments) > 1 and not arguments[-1].startswith("-") and (batch or arguments[0] == "passwd")
 
 

@@ -56,7 +56,6 @@ MARKUP: Final = (
     ),
     (re.compile(r"(\blogin=[^\s:=]+:)([^\s<]+)"), "login="),
     (re.compile(r"(\becho\s+[\"']?(?:[\w.\-]+:)?)([^\s\"'|<]+)(?=[\"']?\s*\|[^|]*(?:chpasswd|password-stdin))"), "echo"),
-    (re.compile(r"(\b(?:change_password|add_user)\s+\S+\s+)([^\s<\-]\S*)"), "rabbitmqctl"),
     (re.compile(r"(\bset\s+aws_(?:secret_access_key|session_token)\s+)([^\s<]+)"), "configure"),
     (re.compile(rf"(\(\s*[\"'][\w.\-]{{0,80}}?(?:{ENDS}){ENDING}[\"']\s*,\s*[\"'])([^\"'\n]+)", re.IGNORECASE), "("),
     (re.compile(r"(--from-literal[= ][\w.\-]+=)([^\s<]+)"), "--from-literal"),
@@ -71,11 +70,10 @@ TOKENS: Final = re.compile(
 )
 # Not the numbers of a user and a group.
 CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-[a-z]{0,6}u|--user|--proxy-user)[ =]?)(?!\d+:\d+(?:\s|\Z))([^\s:\"'<]+:[^\s\"'<]+)")
-# Data source names of Go and Oracle, codes in URLs, Redis' access lists, Vault: each with the sign without which it cannot match.
+# Data source names of Go and Oracle, codes in URLs, Redis' access lists: each with the sign without which it cannot match.
 PLACED: Final = (
     (re.compile(r"(\b[\w.\-]{1,64}:)([^\s:@\"'<\\]+)(?=@tcp\()"), "@tcp("),
     (re.compile(r"([?&]code=)(?=[^&?\s\d]{0,200}\d)([^&\s\"'<>]{8,})"), "code="),
     (re.compile(r"(:thin:[\w.\-]{1,64}/)([^\s@\"'<\\]+)(?=@)"), ":thin:"),
     (re.compile(r"^(user[ \t]+[\w.\-]{1,64}[ \t]+(?:[\w~&*+@|\-]{1,64}[ \t]+){0,9}>)([^\s<]+)", re.MULTILINE), " >"),
-    (re.compile(r"(\bvault\s+(?:login|operator\s+unseal)\s+)([^\s=<\-][^\s=|;&]*)(?=[\s|;&]|\Z)"), "vault "),
 )

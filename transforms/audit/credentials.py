@@ -89,7 +89,7 @@ _CLIENT: Final = re.compile(
     r"ldap(?:search|modify|add|delete|passwd|whoami)|(?:docker|podman|nerdctl|skopeo|buildah|crane auth|helm registry|az) login)\b"
 )
 _COMMAND_END: Final = re.compile(r"[|;&\n]")
-_PASSWORD: Final = re.compile(r"(\s-(?:p\s?|[aPw]\s))(?!\d{1,5}(?:[\s:]|\Z))([^\s<\-][^\s<]{2,})")
+_PASSWORD: Final = re.compile(r"(\s-(?:p\s?|[aPw]\s))(?!\d{1,5}(?:[\s:;,)'\"]|\Z))([^\s<\-][^\s<]{2,})")
 # A JSON Web Token (RFC 7519); without the second part a word that only begins like one, read once for all that begin within.
 _JWT: Final = re.compile(r"\beyJ[A-Za-z0-9_\-]{6,}(\.[A-Za-z0-9_\-]*\.?[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*){0,3})?")
 _SHAPES: Final = re.compile(

@@ -21,7 +21,7 @@ import msgspec
 
 from transforms.audit import secret_text, skeleton
 from transforms.audit.catalogue import Catalogue, FieldRules, mask_tree
-from transforms.audit.command_line import mask_arguments
+from transforms.audit.command_line import mask_arguments, mask_commands
 from transforms.audit.credential_names import counts_as_number, sensitive_key
 from transforms.audit.credentials import MASKED, benign_value, is_credential, mask, scrub_text
 from transforms.audit.fresh_stack import on_fresh_stack
@@ -280,11 +280,11 @@ class Search:
             )
         if self._wraps(text, wrapped):
             return self.masked("embedded", text)
-        scrubbed = scrub_text(self._words(text, wrapped))
-        if scrubbed == text:
-            return text
-        self.count("credential", max(0, len(text.encode("utf-8", "surrogatepass")) - len(scrubbed.encode("utf-8", "surrogatepass"))))
-        return scrubbed
+        seen = mask_commands(self._words(text, wrapped), self)
+        scrubbed = scrub_text(seen)
+        if scrubbed != seen:
+            self.count("credential", max(0, len(seen.encode("utf-8", "surrogatepass")) - len(scrubbed.encode("utf-8", "surrogatepass"))))
+        return text if scrubbed == text else scrubbed
 
     def _wraps(self, text: str, wrapped: int) -> bool:
         """Whether the string as a whole is an encoding of something that holds a Secret or a credential."""
