@@ -60,7 +60,8 @@ WORTH_WORKERS: Final = 256 << 20  # bytes of input below which starting further 
 class Task(msgspec.Struct):
     """What the graph does for one consumer: under which settings, as which run of its output, and where it writes.
 
-    Of a followed input, `cycle` says which run this is; `waiting` and `open_rows` are what the one before carried on.
+    Of a followed input, `cycle` says which run this is; `waiting` and `open_rows` are what the one before carried on. With
+    `spills`, shuffles move references to files in `aside`, for a runner that would hold all they move in memory.
     """
 
     name: str | None
@@ -70,6 +71,7 @@ class Task(msgspec.Struct):
     cycle: Cycle | None = None
     waiting: Sequence[tuple[int, bytes]] = ()
     open_rows: Sequence[tuple[int, bytes]] = ()
+    spills: bool = False
 
 
 class RepeatedOptions(PipelineOptions):
@@ -110,6 +112,7 @@ class Reduce(beam.PTransform):
         """In the order that is safe: nothing leaves a worker before it is redacted."""
         task, key = self.task, self.key
         settings, cycle = task.settings, task.cycle
+        aside = task.aside if task.spills else None
         settled = (
             parsed
             | ApplyPolicy(settings, self.shared)
@@ -117,11 +120,11 @@ class Reduce(beam.PTransform):
             | StripManagedFields(settings.keep_managed_fields)
             | RedactSecrets(settings, key)
             | SettleEvents(settings, key, followed=cycle is not None)
-            | ResolveCopies(settings, key, cycle, task.waiting)
+            | ResolveCopies(settings, key, cycle, task.waiting, aside)
         )
         carried: list[beam.PCollection[tuple[str, bytes]]] = []
         if cycle is None:
-            rows = settled.reads | AggregateReads(settings)
+            rows = settled.reads | AggregateReads(settings, aside)
         else:
             rows, open_rows = settled.reads | AggregateOpenReads(settings, cycle, task.open_rows)
             carried = [settled.carried, open_rows]

@@ -91,7 +91,7 @@ def encode_run(
     entries.append(_run_entry(files, previous, config, key))
     raw = b"".join(entries)
     name, pieces = container("ledger", [AvroBlock("ledger", -1, ("", 0, 0, 0), len(entries), len(raw), avro.compress(raw))])
-    return name, pieces
+    return name, list(pieces)
 
 
 def _counts(counts: dict[str, int]) -> bytes:

@@ -373,8 +373,9 @@ def disk_problem(output: str, size: int, *, compressed: bool) -> str | None:
     there = Path(output).absolute()
     while not there.exists():
         there = there.parent
-    # Reduced output is a few percent of plain input; compressed input is about that size already.
-    needed = (2 * size if compressed else size // 5) + (16 << 20)
+    # Reduced output is a few percent of plain input; compressed input is about that size already. What is in transit takes as much
+    # again, and half of it once more.
+    needed = (3 * size if compressed else size // 5) + (16 << 20)
     free = shutil.disk_usage(there).free
     return f"--output {output}: {free >> 20} MiB free, the run may need {needed >> 20} MiB" if free < needed else None
 

@@ -208,7 +208,7 @@ def _reduce(jobs: Sequence[Job], parsed: PipelineOptions, key: bytes, *, workers
         try:
             with Ticker(jobs[0].aside, planned.bytes, exact=not planned.compressed):
                 pipeline = beam.Pipeline(options=chosen)
-                tasks = [Task(job.name, job.settings, len(job.runs) + 1, job.aside) for job in jobs]
+                tasks = [Task(job.name, job.settings, len(job.runs) + 1, job.aside, spills=local) for job in jobs]
                 build(pipeline, planned.splits, tasks, key, max(1, chosen.view_as(DirectOptions).direct_num_workers) if local else 1)
                 pipeline.run().wait_until_finish()
         except BaseException:

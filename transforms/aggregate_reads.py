@@ -9,14 +9,14 @@ from typing import NamedTuple
 import apache_beam as beam
 import msgspec
 
-from transforms.audit import avro
 from transforms.audit.avro_blocks import AvroBlock, BlockBuilder
 from transforms.audit.cycle import Cycle
 from transforms.audit.parts import NO_OBJECT
 from transforms.audit.read_summary import ReadSummary, merge_rows
 from transforms.audit.settings import Settings, hour_of
 from transforms.carried import Carried
-from transforms.resolve_copies import rows_of, typed
+from transforms.resolve_copies import packed_rows, rows_of, typed
+from transforms.spilling import Spilling
 
 OPEN = "open"
 
@@ -38,21 +38,17 @@ def encode_rows(window: int, rows: Iterable[ReadSummary], length: int, *, late: 
     return blocks + builder.rest()
 
 
-def packed_rows(rows: list[ReadSummary]) -> bytes:
-    """Partial summaries for their shuffle, or for a later run."""
-    return avro.compress(msgspec.msgpack.encode(rows), avro.IN_TRANSIT)
-
-
-class AggregateWindow(beam.DoFn):
+class AggregateWindow(Spilling):
     """`encode_rows` on each window."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, aside: str | None) -> None:
+        super().__init__(aside)
         self._settings = settings
 
     def process(self, window: tuple[int, Iterable[bytes]]) -> Iterator[AvroBlock]:
         """One window."""
         start, packed = window
-        yield from encode_rows(start, rows_of(packed), self._settings.window)
+        yield from map(self.spill.block, encode_rows(start, rows_of(packed), self._settings.window))
 
 
 class CloseWindow(beam.DoFn):
@@ -79,16 +75,18 @@ class AggregateReads(beam.PTransform):
 
     Attributes:
       settings: the length of a window.
+      aside: where rows are spilled before they go through a shuffle; None: they go through it as they are.
     """
 
     settings: Settings
+    aside: str | None = None
 
     def expand(self, partials: beam.PCollection[tuple[int, bytes]]) -> beam.PCollection[AvroBlock]:
         """Gather each window, add up, encode."""
         return (
             partials
             | "GatherWindows" >> beam.GroupByKey()
-            | "AggregateWindow" >> beam.ParDo(AggregateWindow(self.settings)).with_output_types(AvroBlock)
+            | "AggregateWindow" >> beam.ParDo(AggregateWindow(self.settings, self.aside)).with_output_types(AvroBlock)
         )
 
 

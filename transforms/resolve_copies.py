@@ -28,12 +28,13 @@ from transforms.audit.settle_loose import settle_loose
 from transforms.audit.waiting import MARK, concerned, joined
 from transforms.carried import Carried
 from transforms.connectors.held_messages import read_split
-from transforms.elements import UnitCoder, compiled
+from transforms.connectors.spill import Spill, fetch_data
+from transforms.elements import compiled
+from transforms.spilling import Spilling
 
 SHARDS = 16
 UNIT, RECALL = 0, 1
 WAITING, SETTLED = "waiting", "settled"
-_units = UnitCoder()
 
 
 class Settled(NamedTuple):
@@ -50,9 +51,32 @@ def ids_of_unit(unit: tuple[Split, Unit]) -> tuple[int, tuple[bytes, bytes, byte
     return 0, (msgspec.msgpack.encode(unit[0]), unit[1].ids, loose_ids(unit[1].loose))
 
 
-def packed_unit(unit: tuple[Split, Unit]) -> tuple[bytes, tuple[int, bytes]]:
+class PackedUnit(msgspec.Struct, array_like=True):
+    """A unit on its way: its rows by window and its loose events by shard are packed once, and may be spilled as its blocks may."""
+
+    blocks: list[AvroBlock]
+    reads: list[tuple[int, bytes]]
+    loose: list[tuple[int, bytes]]
+    accounts: list[Account]
+    settled: bytes
+
+
+def pack(unit: Unit, spill: Spill) -> PackedUnit:
+    """A unit for its shuffles."""
+    shards: dict[int, list[LooseEvent]] = {}
+    for event in unit.loose:
+        shards.setdefault(_shard_of(event), []).append(event)
+    reads = [(window, spill.data(packed_rows(rows))) for window, rows in unit.reads.items()]
+    loose = [(shard, spill.data(packed_events(events))) for shard, events in shards.items()]
+    return PackedUnit([spill.block(block) for block in unit.blocks], reads, loose, unit.accounts, unit.settled)
+
+
+class PackUnit(Spilling):
     """(split, (UNIT, the unit)) as bytes: what goes through a shuffle beside recalls needs one coder for both."""
-    return msgspec.msgpack.encode(unit[0]), (UNIT, _units.encode(unit[1]))
+
+    def process(self, element: tuple[Split, Unit]) -> Iterator[tuple[bytes, tuple[int, bytes]]]:
+        """One unit."""
+        yield msgspec.msgpack.encode(element[0]), (UNIT, msgspec.msgpack.encode(pack(element[1], self.spill)))
 
 
 def recalls(found: tuple[int, Iterable[tuple[bytes, bytes, bytes]]]) -> Iterator[tuple[bytes, tuple[int, bytes]]]:
@@ -69,10 +93,11 @@ def recalls(found: tuple[int, Iterable[tuple[bytes, bytes, bytes]]]) -> Iterator
         yield names[at], (RECALL, ids)
 
 
-class RecallSplit(beam.DoFn):
+class RecallSplit(Spilling):
     """Lets a split's units pass, or reduces it again with the recalled audit IDs left loose."""
 
-    def __init__(self, settings: Settings, key: bytes, cycle: Cycle | None) -> None:
+    def __init__(self, settings: Settings, key: bytes, cycle: Cycle | None, aside: str | None) -> None:
+        super().__init__(aside)
         self._settings = settings
         self._key = key
         self._cycle = cycle
@@ -81,26 +106,25 @@ class RecallSplit(beam.DoFn):
         """One split."""
         encoded, found = element
         values = list(found)
-        shards: dict[int, list[LooseEvent]] = {}
         recalled = [value for kind, value in values if kind == RECALL]
         if recalled:
             split = msgspec.msgpack.decode(encoded, type=Split)
             blocks = read_split(split, self._key)
-            units = reduce_split(blocks, compiled(self._settings, self._key), split, recalled[0], cycle=self._cycle)
+            again = reduce_split(blocks, compiled(self._settings, self._key), split, recalled[0], cycle=self._cycle)
+            units: Iterable[PackedUnit] = (pack(unit, self.spill) for unit in again)
         else:
-            units = map(_units.decode, [value for _, value in values])
+            units = (msgspec.msgpack.decode(value, type=PackedUnit) for _, value in values)
         for unit in units:
             yield from _outputs(unit)
-            for event in unit.loose:
-                shards.setdefault(_shard_of(event), []).append(event)
-        for shard, events in shards.items():
-            yield beam.pvalue.TaggedOutput("loose", (shard, packed_events(events)))
+            for loose in unit.loose:
+                yield beam.pvalue.TaggedOutput("loose", loose)
 
 
-class SettleShard(beam.DoFn):
+class SettleShard(Spilling):
     """`settle_loose` on the loose events of one shard of audit IDs."""
 
-    def __init__(self, settings: Settings, key: bytes, cycle: Cycle | None) -> None:
+    def __init__(self, settings: Settings, key: bytes, cycle: Cycle | None, aside: str | None) -> None:
+        super().__init__(aside)
         self._settings = settings
         self._key = key
         self._cycle = cycle
@@ -110,14 +134,16 @@ class SettleShard(beam.DoFn):
         shard, packed = element
         cycle = self._cycle
         if cycle is None:
-            yield from _outputs(settle_loose(compiled(self._settings, self._key), unpacked(packed), shard))
+            unit = settle_loose(compiled(self._settings, self._key), unpacked(packed), shard)
+            yield from _outputs(pack(unit, self.spill))
             return
         pieces = list(packed)
         events = list(unpacked(piece for piece in pieces if not piece.startswith(MARK)))
         waited, rest = concerned([piece for piece in pieces if piece.startswith(MARK)], events, cycle.now - cycle.wait)
         unit = settle_loose(compiled(self._settings, self._key), chain(waited, events), shard, cycle=cycle)
-        yield from _outputs(unit)
         waiting = joined(rest, unit.loose)
+        unit.loose = []
+        yield from _outputs(pack(unit, self.spill))
         if waiting is not None:
             yield beam.pvalue.TaggedOutput("carried", (WAITING, msgspec.msgpack.encode((shard, waiting))))
 
@@ -134,24 +160,29 @@ def _shard_of(event: LooseEvent) -> int:
 def unpacked(packed: Iterable[bytes]) -> Iterator[LooseEvent]:
     """Loose events from their shuffle."""
     for each in packed:
-        yield from msgspec.msgpack.decode(avro.decompress(each), type=list[LooseEvent])
+        yield from msgspec.msgpack.decode(avro.decompress(fetch_data(each)), type=list[LooseEvent])
 
 
-def _outputs(unit: Unit) -> Iterator:
+def _outputs(unit: PackedUnit) -> Iterator:
     for block in unit.blocks:
         yield beam.pvalue.TaggedOutput("blocks", block)
-    for window, rows in unit.reads.items():
-        yield beam.pvalue.TaggedOutput("reads", (window, avro.compress(msgspec.msgpack.encode(rows), avro.IN_TRANSIT)))
+    for rows in unit.reads:
+        yield beam.pvalue.TaggedOutput("reads", rows)
     for account in unit.accounts:
         yield beam.pvalue.TaggedOutput("accounts", account)
     if unit.settled:
         yield beam.pvalue.TaggedOutput("carried", (SETTLED, unit.settled))
 
 
+def packed_rows(rows: list[ReadSummary]) -> bytes:
+    """Partial summaries for their shuffle, or for a later run."""
+    return avro.compress(msgspec.msgpack.encode(rows), avro.IN_TRANSIT)
+
+
 def rows_of(packed: Iterable[bytes]) -> Iterator[ReadSummary]:
     """Partial summaries from their shuffle."""
     for each in packed:
-        yield from msgspec.msgpack.decode(avro.decompress(each), type=list[ReadSummary])
+        yield from msgspec.msgpack.decode(avro.decompress(fetch_data(each)), type=list[ReadSummary])
 
 
 @dataclass
@@ -166,12 +197,14 @@ class ResolveCopies(beam.PTransform):
       key: of the output.
       cycle: which run of a followed input this is.
       waiting: what earlier runs left, by shard: their `carried` WAITING.
+      aside: where all that is big is spilled before it goes through a shuffle; None: it goes through it as it is.
     """
 
     settings: Settings
     key: bytes
     cycle: Cycle | None = None
     waiting: Sequence[tuple[int, bytes]] = ()
+    aside: str | None = None
 
     def expand(self, units: beam.PCollection[tuple[Split, Unit]]) -> Settled:
         """Find recalls, reduce again where there are any, settle the loose events."""
@@ -181,13 +214,13 @@ class ResolveCopies(beam.PTransform):
             | "GatherIds" >> beam.GroupByKey()
             | "Recalls" >> beam.FlatMap(recalls).with_output_types(tuple[bytes, tuple[int, bytes]])
         )
-        packed = units | "PackedUnits" >> beam.Map(packed_unit).with_output_types(tuple[bytes, tuple[int, bytes]])
+        packed = units | "PackUnit" >> beam.ParDo(PackUnit(self.aside)).with_output_types(tuple[bytes, tuple[int, bytes]])
         tags = ("blocks", "reads", "accounts", "loose", "carried")
         settled = (
             (packed, found)
             | "UnitsAndRecalls" >> beam.Flatten()
             | "GatherSplits" >> beam.GroupByKey()
-            | "RecallSplit" >> beam.ParDo(RecallSplit(self.settings, self.key, self.cycle)).with_outputs(*tags)
+            | "RecallSplit" >> beam.ParDo(RecallSplit(self.settings, self.key, self.cycle, self.aside)).with_outputs(*tags)
         )
         loose = typed(settled.loose, tuple[int, bytes])
         if self.waiting:
@@ -196,7 +229,7 @@ class ResolveCopies(beam.PTransform):
         resolved = (
             loose
             | "GatherLoose" >> beam.GroupByKey()
-            | "SettleShard" >> beam.ParDo(SettleShard(self.settings, self.key, self.cycle)).with_outputs(*tags)
+            | "SettleShard" >> beam.ParDo(SettleShard(self.settings, self.key, self.cycle, self.aside)).with_outputs(*tags)
         )
         carried = None
         if self.cycle is not None:

@@ -10,6 +10,7 @@ import apache_beam as beam
 
 from transforms.audit.avro_blocks import AvroBlock, rebuilt
 from transforms.connectors.avro_files import OutputFile, write_file
+from transforms.connectors.spill import Spill, fetch
 from transforms.elements import OutputFileCoder  # noqa: F401 - registers it
 
 FILE_BYTES = 256 << 20
@@ -29,16 +30,22 @@ class WriteFiles(beam.DoFn):
 
     def process(self, element: tuple[tuple[str, int, int], Iterable[AvroBlock]]) -> Iterator[OutputFile]:
         """Small blocks joined, files rolled by size."""
-        (kind, hour, _), blocks = element
+        (kind, hour, _), found = element
+        blocks = list(found)
+        # Where blocks come spilled, those made of them are spilled as well: a file of any size takes the memory of some blocks.
+        spill = Spill(self._aside if any(block.place for block in blocks) else None)
         file: list[AvroBlock] = []
         size = 0
-        for block in rebuilt(blocks):
-            if size + len(block.packed) > FILE_BYTES and file:
+        for block in rebuilt(blocks, fetch):
+            length = block.place[2] if block.place else len(block.packed)
+            if size + length > FILE_BYTES and file:
+                spill.close()
                 yield write_file(self._aside, self._run, kind, hour, file)
                 file, size = [], 0
-            file.append(block)
-            size += len(block.packed)
+            file.append(spill.block(block))
+            size += length
         if file:
+            spill.close()
             yield write_file(self._aside, self._run, kind, hour, file)
 
 

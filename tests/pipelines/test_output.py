@@ -16,6 +16,7 @@ from transforms.audit.account import Account
 from transforms.audit.avro_blocks import AvroBlock
 from transforms.connectors import storage
 from transforms.connectors.avro_files import write_file
+from transforms.connectors.spill import SMALL, Spill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,13 +57,13 @@ class Disk:
         return stopping
 
     def _tearing(self, write: Callable[..., Any]) -> Callable[..., Any]:
-        def tearing(path: str, pieces: Any) -> None:
+        def tearing(path: str, pieces: Any, **options: bool) -> None:
             if self._stopped():
                 if self.done == self.last:
                     whole = b"".join(pieces)
                     write(path, [whole[: len(whole) // 2]])
                 raise Killed
-            write(path, pieces)
+            write(path, pieces, **options)
 
         return tearing
 
@@ -76,8 +77,12 @@ def a_run(output: Output, number: int) -> str:
     """Commit a run of three files of its own; gives the new head."""
     runs = output.runs()
     aside = output.aside(f"{number:06d}-test")
-    packed = b"(\xb5/\xfd not read here %d" % number
-    files = [write_file(aside, number, "events", hour, [AvroBlock("events", hour, ("", 0, 0, 0), 1, 10, packed)]) for hour in HOURS]
+    packed = b"(\xb5/\xfd not read here %d" % number + bytes(SMALL)
+    spill = Spill(aside)
+    blocks = [spill.block(AvroBlock("events", hour, ("", 0, 0, 0), 1, 10, packed)) for hour in HOURS]
+    spill.close()
+    assert all(block.place for block in blocks)
+    files = [write_file(aside, number, "events", block.hour, [block]) for block in blocks]
     account = Account(0, number, number + 1, events=3, kept=3, mac=bytes([number]) * 32)
     return output.commit(aside, files, runs[-1].head if runs else None, "{}", KEY, [Range("log", None, account)])
 

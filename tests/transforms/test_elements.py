@@ -46,6 +46,7 @@ def test_raw_content_is_never_encoded(value: Any):
         SPLIT,
         Account(0, 5, 9, events=3, dropped_by_rule={"none": 2}, dead_lettered={"INVALID_JSON": 1}, mac=b"m" * 32),
         BLOCK,
+        AvroBlock("events", 0, ("pods", 0, 0, 1), 2, 20, b"", whole=True, place=("/aside/in_transit/1", 7, 6)),
         Unit([BLOCK], {60_000_000: [ROW]}, [], [Account(0, 0)], b"\1" * 16),
         OutputFile("events/x.avro", 2, 30, "00"),
     ],

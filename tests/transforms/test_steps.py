@@ -27,6 +27,7 @@ from transforms.audit.settings import Compiled
 from transforms.close_accounts import MANIFEST, CloseAccounts, Manifest
 from transforms.connectors.avro_files import OutputFile
 from transforms.connectors.avro_files import records as file_records
+from transforms.connectors.spill import SMALL, fetch, fetch_data
 from transforms.merge_stages import MergeStages
 from transforms.parse_events import ParseEvents
 from transforms.read_audit_logs import ReadAuditLogs
@@ -115,10 +116,10 @@ def test_secrets_are_withheld(tmp_path: Path):
     outcome(whole, lambda blocks: blocks | ParseEvents(KEY) | RedactSecrets(SETTINGS, KEY), tell, [(False, True)])
 
 
-def steps_to(settled: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def steps_to(settled: Callable[[Any], Any], aside: str | None = None) -> Callable[[Any], Any]:
     def steps(blocks: Any) -> Any:
         redacted = blocks | ParseEvents(KEY) | MergeStages(SETTINGS, KEY) | StripManagedFields() | RedactSecrets(SETTINGS, KEY)
-        return settled(redacted | SettleEvents(SETTINGS, KEY) | ResolveCopies(SETTINGS, KEY))
+        return settled(redacted | SettleEvents(SETTINGS, KEY) | ResolveCopies(SETTINGS, KEY, aside=aside))
 
     return steps
 
@@ -142,6 +143,37 @@ def test_what_beam_resolves_is_what_the_pure_reduction_says(splits: list[Split])
     outcome(
         splits, steps_to(lambda found: found.accounts | beam.combiners.ToList()), lambda accounts: [total(accounts)], [expected.account]
     )
+
+
+def test_what_is_spilled_goes_through_shuffles_without_its_bytes_and_is_written_once(splits: list[Split], tmp_path: Path):
+    expected = reduce_files([lines(*EVENTS)])
+    aside = str(tmp_path / "aside")
+    outcome(
+        splits,
+        steps_to(lambda found: found.blocks | beam.Reshuffle(), aside),
+        lambda block: [(len(block.packed) <= SMALL, len(avro.decompress(fetch(block))) == block.size)] * block.count,
+        [(True, True)] * len(expected.events),
+    )
+    outcome(
+        splits,
+        steps_to(lambda found: found.reads | beam.Reshuffle(), aside),
+        lambda rows: [len(rows[1]) <= SMALL] * (rows[1] != fetch_data(rows[1])),
+        [True] * len(expected.reads),
+    )
+    outcome(splits, steps_to(lambda found: found.blocks | WriteAvro(aside), aside), lambda file: [file.records], [len(expected.events)])
+    (path,) = (tmp_path / "aside" / "events").rglob("*.avro")
+    written = [each["digest"] for each in file_records(io.BytesIO(path.read_bytes()))]
+    assert sorted(written) == sorted(each["digest"] for each in expected.events)
+
+
+def test_rows_of_a_window_are_spilled_and_fetched(splits: list[Split], tmp_path: Path):
+    rows = [row["count"] for row in reduce_files([lines(*EVENTS)]).reads]
+    aside = str(tmp_path)
+
+    def tell(block: AvroBlock) -> list[Any]:
+        return [row["count"] for row in records(msgspec.structs.replace(block, packed=fetch(block)))] if block.place else ["not spilled"]
+
+    outcome(splits, steps_to(lambda found: found.reads | AggregateReads(SETTINGS, aside) | beam.Reshuffle(), aside), tell, rows)
 
 
 def test_rows_of_a_window_add_up_whichever_split_they_come_from():

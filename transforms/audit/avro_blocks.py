@@ -14,7 +14,7 @@ import msgspec
 from transforms.audit import avro
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 BLOCK_BYTES: Final = 4 << 20
 HELD_BYTES: Final = 48 << 20  # records that wait to be sorted
@@ -24,13 +24,15 @@ LARGE_RECORD: Final = 1500  # bytes; smaller records, without bodies, gain 1 % b
 WHOLE_BYTES: Final = 2 << 20  # a block of this size gains nothing by others beside it, so it is compressed once and for all
 
 SortKey = tuple[str, str, str]  # resource, namespace, name
+Place = tuple[str, int, int]  # path, offset, length
 
 
 class AvroBlock(msgspec.Struct, array_like=True):
     """Encoded records of one kind and hour, compressed: what stands in a container file between its markers.
 
     `order` sorts the blocks of a file, so that the same input gives the same file: resource, input, split, number. `whole`
-    is a block that goes to its file as it is; others are joined first.
+    is a block that goes to its file as it is; others are joined first. `place` is where the bytes of a spilled block lie, whose
+    `packed` is empty.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class AvroBlock(msgspec.Struct, array_like=True):
     size: int  # of the records, not compressed
     packed: bytes
     whole: bool = False
+    place: Place | None = None
 
 
 class BlockBuilder:
@@ -100,7 +103,12 @@ class BlockBuilder:
         return AvroBlock(kind, hour, order, len(records), len(raw), avro.compress(raw, level), whole)
 
 
-def rebuilt(blocks: Iterable[AvroBlock]) -> Iterator[AvroBlock]:
+def held(block: AvroBlock) -> bytes:
+    """The compressed records of a block that is not spilled."""
+    return block.packed
+
+
+def rebuilt(blocks: Iterable[AvroBlock], fetch: Callable[[AvroBlock], bytes] = held) -> Iterator[AvroBlock]:
     """The blocks of a file, from those in transit of one kind and hour: the whole ones, and the rest joined to about four MiB."""
     waiting: list[AvroBlock] = []
     size = 0
@@ -109,19 +117,19 @@ def rebuilt(blocks: Iterable[AvroBlock]) -> Iterator[AvroBlock]:
             yield block
             continue
         if waiting and size + block.size > BLOCK_BYTES + BLOCK_BYTES // 4:
-            yield _joined(waiting)
+            yield _joined(waiting, fetch)
             waiting, size = [], 0
         waiting.append(block)
         size += block.size
         if size >= BLOCK_BYTES:
-            yield _joined(waiting)
+            yield _joined(waiting, fetch)
             waiting, size = [], 0
     if waiting:
-        yield _joined(waiting)
+        yield _joined(waiting, fetch)
 
 
-def _joined(blocks: list[AvroBlock]) -> AvroBlock:
-    raw = b"".join(avro.decompress(block.packed) for block in blocks)
+def _joined(blocks: list[AvroBlock], fetch: Callable[[AvroBlock], bytes]) -> AvroBlock:
+    raw = b"".join(avro.decompress(fetch(block)) for block in blocks)
     count = sum(block.count for block in blocks)
     first = blocks[0]
     packed = avro.compress(raw, _level(len(raw), count))

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from datetime import UTC, datetime
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
 import fastavro
@@ -15,9 +16,10 @@ from schemas import schema
 from transforms.audit import avro
 from transforms.audit.settings import UNKNOWN_HOUR
 from transforms.connectors import storage
+from transforms.connectors.spill import fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from transforms.audit.avro_blocks import AvroBlock
 
@@ -48,11 +50,13 @@ def partition(kind: str, hour: int) -> str:
     return datetime.fromtimestamp(hour // 1_000_000, UTC).strftime(f"{kind}/dt=%Y-%m-%d/hour=%H")
 
 
-def container(kind: str, blocks: list[AvroBlock]) -> tuple[str, list[bytes]]:
+def container(kind: str, blocks: Sequence[AvroBlock]) -> tuple[str, Iterator[bytes]]:
     """Name of a container file, and its pieces. The sync marker comes from the content, so equal content makes equal files."""
     text = avro.minified(schema(SCHEMAS[kind]))
-    sync = content_name(text, ((block.count, block.packed) for block in blocks))
-    return sync.hex(), [avro.header(text, sync), *[avro.block(block.count, block.packed, sync) for block in blocks]]
+    # Spilled blocks are fetched twice, so that no more than one is held.
+    sync = content_name(text, ((block.count, fetch(block)) for block in blocks))
+    pieces = (avro.block(block.count, fetch(block), sync) for block in blocks)
+    return sync.hex(), chain((avro.header(text, sync),), pieces)
 
 
 def content_name(schema_text: str, blocks: Iterable[tuple[int, bytes]]) -> bytes:
@@ -64,16 +68,21 @@ def content_name(schema_text: str, blocks: Iterable[tuple[int, bytes]]) -> bytes
     return name.digest()
 
 
-def write_file(aside: str, run: int, kind: str, hour: int, blocks: list[AvroBlock]) -> OutputFile:
+def write_file(aside: str, run: int, kind: str, hour: int, blocks: Sequence[AvroBlock]) -> OutputFile:
     """Write one file of the output's run number `run` below `aside`, durably. Raises OSError where it cannot."""
     name, pieces = container(kind, blocks)
     path = f"{partition(kind, hour)}/{run:06d}-{name}.avro"
     sha256 = hashlib.sha256()
     size = 0
-    for piece in pieces:
-        sha256.update(piece)
-        size += len(piece)
-    storage.write(storage.join(aside, path), pieces)
+
+    def weighed() -> Iterator[bytes]:
+        nonlocal size
+        for piece in pieces:
+            sha256.update(piece)
+            size += len(piece)
+            yield piece
+
+    storage.write(storage.join(aside, path), weighed())
     return OutputFile(path, sum(block.count for block in blocks), size, sha256.hexdigest())
 
 

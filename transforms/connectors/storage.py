@@ -75,8 +75,8 @@ def join(base: str, *parts: str) -> str:
     return "/".join((base.rstrip("/"), *parts))
 
 
-def write(path: str, pieces: Iterable[bytes]) -> None:
-    """Write a new file; on a local disk it is durable when this returns, mode 0600."""
+def write(path: str, pieces: Iterable[bytes], *, durable: bool = True) -> None:
+    """Write a new file; on a local disk it is durable when this returns, unless that is not asked for, mode 0600."""
     if scheme(path) is None:
         local = Path(path)
         make_directories(local.parent)
@@ -84,8 +84,9 @@ def write(path: str, pieces: Iterable[bytes]) -> None:
         with os.fdopen(descriptor, "wb") as file:
             for piece in pieces:
                 file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         return
     from apache_beam.io.filesystem import CompressionTypes  # noqa: PLC0415 - as above
 
@@ -117,6 +118,16 @@ def read(path: str) -> bytes:
     """The whole file. Raises OSError where there is none."""
     with opened(path) as file:
         return file.read()
+
+
+def read_part(path: str, offset: int, size: int) -> bytes:
+    """`size` bytes of the file from `offset` on. Raises OSError where it is not there, or shorter."""
+    with opened(path) as file:
+        file.seek(offset)
+        data = file.read(size)
+    if len(data) != size:
+        raise OSError(f"{path}: ends before {offset + size}")
+    return data
 
 
 def exists(path: str) -> bool:
