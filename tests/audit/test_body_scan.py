@@ -9,13 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from transforms.audit import needles
-from transforms.audit.body_scan import RUN, SEARCH, TOKEN, VARIABLES, WORDS, scan_body
+from transforms.audit.body_scan import RUN, SEARCH, TOKEN, WORDS, find_run, find_token, scan_body
 from transforms.audit.needles import examine
 
 LOGIN = re.compile(rb"://[^\s\"]{1,300}@")
 ESCAPED_LETTER = re.compile(rb"\\u00(?:[46][1-9a-f]|[57][0-9a]|5f|3[0-9])", re.IGNORECASE)
 PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 LONG_RUN = re.compile(rb"[A-Za-z0-9+/_\-=]{48}")
+TOKEN_START = re.compile(rb"eyJ")
 SPACED_VALUE = re.compile(rb"\"value\"(?:\s|.\s)", re.DOTALL)
 
 ENDING = (
@@ -167,8 +168,10 @@ def test_what_plain_passes_find_the_one_pass_finds(body: bytes):
     seen = scan_body(body)
     assert (SEARCH in seen) == any(one.search(body) for one in PASSES)
     assert (TOKEN in seen) == (b"eyJ" in body)
+    assert find_token(body) == [found.end() for found in TOKEN_START.finditer(body)][:1]
     assert (RUN in seen) == bool(LONG_RUN.search(body))
-    assert (VARIABLES in seen) == (b'"value":"' in body)
+    assert find_run(body) == [found.end() for found in LONG_RUN.finditer(body)][:1]
+    assert [place for place in seen if place > 0] == [found.start() + 9 for found in re.finditer(rb'(?="value":")', body)]
     assert WORDS in seen or not words_speak(body)
 
 

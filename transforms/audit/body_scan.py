@@ -62,9 +62,9 @@ _COMMA_VALUE: Final = rb"," + _S + rb"*\\*\"value"
 
 # What was found, by which `needles` chooses what to do: look at environment variables, search in any case, look closer at a
 # token or a long run, look at each word that credentials' names end in.
-VARIABLES, SEARCH, TOKEN, RUN, WORDS = range(5)
+VARIABLES, SEARCH, TOKEN, RUN, WORDS = range(0, -5, -1)
 _PATTERNS: Final = (
-    (VARIABLES, rb'"value":"'),
+    (VARIABLES, rb'(?-i)"value":"'),
     (SEARCH, rb'"value"(?:' + _S + rb"|." + _S + rb")"),
     (SEARCH, rb'://[^\x09-\x0d "]{1,300}@'),
     (SEARCH, rb"\\u00(?:[46][1-9a-f]|[57][0-9a]|5f|3[0-9])"),
@@ -123,5 +123,7 @@ _PATTERNS: Final = (
     (WORDS, rb"\A[^\"]*" + _WORD),
     (WORDS, rb"[^\"]{4096}"),
 )
-scan_body: Final = Scanner(_PATTERNS)
-"""Says of a body what there is to look at, in any order; nothing in most bodies."""
+scan_body: Final = Scanner(_PATTERNS, every=True)
+"""Says of a body what there is to look at, and where each `"value":"` ends; nothing in most bodies."""
+find_token: Final = Scanner([(0, rb"(?-i)eyJ")])
+find_run: Final = Scanner([(0, rb"[a-z0-9+/_\-=]{48}")])

@@ -12,7 +12,7 @@ import binascii
 import re
 from typing import Final
 
-from transforms.audit.body_scan import RUN, SEARCH, TOKEN, VARIABLES, WORDS, scan_body
+from transforms.audit.body_scan import RUN, SEARCH, TOKEN, WORDS, find_run, find_token, scan_body
 from transforms.audit.credentials import is_credential, mask, scrub_text
 
 # What most credentials' names end in, in any case of letters. `key` covers private keys in PEM as well.
@@ -42,8 +42,7 @@ _BEFORE_KEY: Final = re.compile(
 )
 # Anything encoded that holds a Secret is a long run of these: base64 in any alignment and depth, compressed or not, and hex.
 _RUN: Final = 48
-_ALPHABET: Final = bytes(0x61 if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "+/_-=") else 0x20 for byte in range(256))
-_LONG: Final = b"a" * _RUN
+_after_run: Final = re.compile(rb"[^A-Za-z0-9+/_\-=]").search
 _DIGESTS: Final = frozenset({40, 56, 64, 96, 128})  # SHA-1 and SHA-2 in hex
 # Within a string a quote is escaped: `{"` is always the start of an object, and so this is one whole object of two fields.
 _VARIABLE: Final = re.compile(rb'\{"name":"([^"\\]*)","value":"([^"\\]*)"\}')
@@ -61,19 +60,17 @@ def examine(body: bytes) -> Masked | None:
     seen = scan_body(body)
     if not seen:
         return body, 0, 0
-    if seen != [VARIABLES] and _must_be_searched(body, seen):
+    if min(seen) < 0 and _must_be_searched(body, seen):
         return None
-    return _masked(body) if VARIABLES in seen else (body, 0, 0)
+    return _masked(body, seen)
 
 
 def _must_be_searched(body: bytes, seen: list[int]) -> bool:
     """Whether anything but environment variables asks for a search."""
     if SEARCH in seen or (TOKEN in seen and not _only_continues(body)):
         return True
-    if RUN in seen:
-        runs = body.translate(_ALPHABET)
-        if _encodes(body, runs):
-            return True
+    if RUN in seen and _encodes(body):
+        return True
     if WORDS in seen:
         low = body.lower()
         for word, size, context in _CONTEXTS:
@@ -85,30 +82,25 @@ def _must_be_searched(body: bytes, seen: list[int]) -> bool:
     return False
 
 
-def _masked(body: bytes) -> Masked | None:
+def _masked(body: bytes, seen: list[int]) -> Masked | None:
     """The body with its environment variables masked where their names ask for it; None where only a search can tell."""
     parts: list[bytes] = []
     done = count = cut = 0
-    at = body.find(b'"value"')
-    while at >= 0:
-        after = body[at + 7 : at + 9]
-        if after == b':"':
-            start, end = body.rfind(b"{", 0, at), body.find(b"}", at) + 1
-            pair = body[start:end]
-            masked = _variables.get(pair, _UNSEEN)
-            if masked is _UNSEEN:
-                masked = _variable(pair)
-            if masked is None:
-                return None
-            if masked[1]:
-                parts += (body[done:start], masked[0])
-                done = end
-                count += 1
-                cut += masked[1]
-            at = end
-        elif after[:1].isspace() or after[1:].isspace():
+    for value in seen:
+        if value < 0:
+            continue
+        start, end = body.rfind(b"{", 0, value), body.find(b"}", value) + 1
+        pair = body[start:end]
+        masked = _variables.get(pair, _UNSEEN)
+        if masked is _UNSEEN:
+            masked = _variable(pair)
+        if masked is None:
             return None
-        at = body.find(b'"value"', at + 1)
+        if masked[1]:
+            parts += (body[done:start], masked[0])
+            done = end
+            count += 1
+            cut += masked[1]
     if not parts:
         return body, 0, 0
     parts.append(body[done:])
@@ -140,18 +132,19 @@ _MAY_BE_KIND: Final = frozenset({b'"', b"'", b" ", b".", b":", b"=", b"\\", b"n"
 _KIND: Final = re.compile(rb"(?:kind|@type)[\\\"'\s:=a-z0-9./!>|&;_\-]*\Z")
 
 
-def _encodes(body: bytes, runs: bytes) -> bool:
+def _encodes(body: bytes) -> bool:
     """Whether a long run may be an encoding: names and digests are in one case of letters, a continue token says where it stands."""
-    at = runs.find(_LONG)
-    while at >= 0:
-        start, end = runs.rfind(b" ", 0, at) + 1, runs.find(b" ", at)
-        run = body[start : end if end > 0 else len(body)]
+    rest = memoryview(body)
+    while found := find_run(rest):
+        start = len(body) - len(rest) + found[0] - _RUN
+        after = _after_run(body, start + _RUN)
+        run = body[start : after.start() if after else len(body)]
         if run.islower() or run.isdigit():
             if len(run) % 2 == 0 and len(run) not in _DIGESTS and _HEX.fullmatch(run):
                 return True
         elif body[start - 12 : start] != b'"continue":"':
             return True
-        at = runs.find(_LONG, start + len(run))
+        rest = rest[found[0] - _RUN + len(run) :]
     return False
 
 
@@ -161,8 +154,9 @@ _CONTINUE: Final = re.compile(rb'\{"v":"meta\.k8s\.io/v1","rv":-?\d{1,20},"start
 
 
 def _only_continues(body: bytes) -> bool:
-    at = body.find(b"eyJ")
-    while at >= 0:
+    rest = memoryview(body)
+    while found := find_token(rest):
+        at = len(body) - len(rest) + found[0] - 3
         end = body.find(b'"', at)
         if body[at - 12 : at] != b'"continue":"' or end < 0:
             return False
@@ -172,7 +166,7 @@ def _only_continues(body: bytes) -> bool:
             return False
         if not _CONTINUE.fullmatch(token):
             return False
-        at = body.find(b"eyJ", end)
+        rest = rest[found[0] - 3 + end - at :]
     return True
 
 
