@@ -29,7 +29,7 @@ RARE = (
     rb"|access[ _.\-]?key[ _.\-]?id|private[ _.\-]?key[ _.\-]?id"
     rb"|secret_key_base|seed_?phrase|credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|dockercfg"
     rb"|(?:[ _.\-]|basic|http)auth|webhook[_\-]?url|secret[_\-]?id"
-    rb"|(?:routing|pagerduty)[ _.\-]?keys?"
+    rb"|(?:routing|pagerduty)[ _.\-]?keys?|auth(?:orization)?[ _.\-]?code"
     rb"|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)" + ENDING
 )
 # Secrets that do not say their kind, credentials' rarer names, clients' options.
@@ -48,6 +48,9 @@ IN_ANY_CASE = (
     rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:[,;|]|\\t)[a-z]|(?:[,;|]|\\t)[a-z0-9_]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n",
     rb"vault[^{}a-z]+(?:args\"[^{}a-z]+)?(?:login|operator)|operator[\s\",]+unseal|authtoken\"|(?:add_user|change_password)[\s\"]|alias[\s\",]+set[\s\"]",
     rb"configure[\s\",]+set|chpasswd|password-stdin|@tcp\(|:thin:",
+    rb"loginmodule|sqlplus[\s\"]|\bpsk\s+(?:\\\"|')|\blogin=[^\s\":=]+:",
+    rb"\s--?[a-z0-9_.\-]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n",
+    rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*'\s*,\s*'",
     rb"(?:htpasswd|openssl|smbclient|snmp(?:bulk)?(?:get|walk|set)|keytool|lftp|set-agent-token|addauth)[\s\"]",
     rb":(?:[0-9]{4,5}|\*):[^\s:\"]+:[^\s:\"]+:",
     rb"\b(?:bearer|basic)\s+[a-z._~+/\-]*[0-9=]",
@@ -62,6 +65,7 @@ IN_ANY_CASE = (
     rb":\\/\\/",
 )
 AS_WRITTEN = (
+    rb"[\s\"]-[A-Za-z][\s=\",]+[A-Za-z0-9+_]{20}",
     rb"AKIA|\b(?:ASIA|AGPA|AROA|AIDA|ABIA|ACCA)[A-Z0-9]{16}|AIza[\w\-]{30}|ya29\.|GOCSPX-|EAAC|SG\.[\w\-]{16}|PuTTY-User",
     rb"\b(?:gh[pousr]_[A-Za-z0-9]{16}|github_pat_|gl(?:pat|dt|rt|cbt|ptt|ft|soat)-|dckr_pat_|npm_[A-Za-z0-9]{30}|pypi-[\w\-]{30})",
     rb"\$(?:apr1|1|2[abxy]|5|6|y|argon2i?d?)\$[./A-Za-z0-9$=,+]{8}|SCRAM-SHA-[0-9]|[\"']md5[0-9a-f]{32}|\{S?SHA[0-9]*\}|com/api/webhooks/|/webhookb2/|/bot\d{6}",
@@ -87,6 +91,7 @@ WORDS_OF_TRAPS = rb"""pass password passwords passphrase pwd secret secrets secr
     vault login operator unseal add_user alias set configure htpasswd openssl -stdin @tcp( :thin: webhook_url tls-key secret_id with
     insert into replace from stdin ,name; |id \tpwd ,token\r\n ,x_key\n secret|a
     routing_key pagerdutyKey SCRAM-SHA-256$ 'md5 {SHA} ?code= :6432: keytool lftp addauth cqlsh useradd
+    loginmodule psk login=a: token\n ' "-k" authorization_code
     dsn connectionString "auth":" -u --user u:p mysql docker -p ghp_ ghp_0123456789abcdefgh glpat- xoxb-
     sk_live_ hvs. s. ya29. SG. hf_ :\\/\\/
     - -- --token "-t "--x eyJ eyJhIjoiYiJ9 AKIA 1 12 0 a e.g. x_ \u0041 \u00e9 \u005f \u0022 \u003D {"name":"DB_PASSWORD","value":"x"}

@@ -155,12 +155,70 @@ def test_what_is_called_auth_is_masked_if_it_can_be_nothing_else():
         "machine example.com login bob password «S»\ndefault login bob\n  password «S»\n",
         "# of psql\ndb:6432:shop:bob:«S»\n10.0.0.1:5433:*:bob:«S»\n",
         "https://example.com/cb?code=«S»&state=a",
+        "args:\n- --password\n- «S»\n- --user\n- bob\n",
+        'args:\n  - "--db-token"\n  - "«S»"\n',
+        'args: ["--user", "bob", "--password", "«S»"]',
+        "args='--api-key','«S»' x",
+        'x.PlainLoginModule required username="a" user_bob="«S»";',
+        "sqlplus -s bob/«S»@db:1521/x",
+        "UPDATE users SET password=«MD5('S'»), x='a'",
+        "<security>\n  shared_key «S»\n</security>",
+        "authorization_code=«S»",
         '«S»,admin,1,"system:masters"\n«S»,bob,2,system:nodes\n',
     ],
 )
 def test_a_credential_in_a_programs_file_or_script_is_masked(text: str):
-    before = re.sub(r"«(.?)S(.?)»", rf"\1{SECRET}\2", text)
-    assert body({"data": {"a": before}}, MAPS) == {"data": {"a": re.sub("«.+»", MASK, text)}}
+    before = re.sub(r"«([\"']?|MD5\(')S([\"']?)»", rf"\1{SECRET}\2", text)
+    after = re.sub("«[^»]+»", lambda found: MASK if "(" not in found[0] else "<redacted: 18 bytes>", text)
+    assert body({"data": {"a": before}}, MAPS) == {"data": {"a": after}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "args:\n- --password\n- «S»\n",
+        "define('DB_PASSWORD', '«S»');",
+        'x.PlainLoginModule required username="a" user_bob="«S»";',
+        "sqlplus -s bob/«S»@db:1521/x",
+        '1.2.3.4 %any : PSK "«S»"\n',
+        "cache_peer a parent 3128 0 login=bob:«S»\n",
+        "authorization_code=«S»",
+    ],
+)
+def test_a_credential_in_a_programs_file_is_found_in_any_object(text: str):
+    before, after = text.replace("«S»", SECRET), text.replace("«S»", MASK).replace(f'"{MASK}"\n', MASK + "\n")
+    assert body({"metadata": {"annotations": {"a": before}}}, PODS) == {"metadata": {"annotations": {"a": after}}}
+
+
+RANDOM = "Zq8h7tr2Xw5Kd0Pm3Vb9"
+
+
+@pytest.mark.parametrize("option", ["-k", "-p", "-T"])
+def test_what_only_a_machine_would_write_is_masked_after_an_option_of_one_letter(option: str):
+    kept = f"<redacted: {len(RANDOM)} bytes>"
+    for uri in (MAPS, PODS):
+        assert body({"args": [option, RANDOM, "-f", "a"]}, uri) == {"args": [option, kept, "-f", "a"]}
+        assert body({"args": ["sh", "-c", f"run {option} {RANDOM} -f a"]}, uri) == {"args": ["sh", "-c", f"run {option} {kept} -f a"]}
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["release-2024-payments-eu1", "0123456789abcdef0123456789abcdef01234567", "/etc/Kubernetes/manifests/V1", "ReleaseNotesOfSeptember"],
+)
+def test_other_words_after_an_option_of_one_letter_stay(word: str):
+    for uri in (MAPS, PODS):
+        before = {"args": ["-k", word], "command": ["sh", "-c", f"run -k {word}"]}
+        assert body(before, uri) == before
+
+
+def test_a_containers_program_is_known_by_its_image():
+    def pod(image: str, args: list[str]) -> dict:
+        return {"spec": {"containers": [{"image": image, "args": args}]}}
+
+    for image in ("curlimages/curl:8.1", "registry:5000/curl@sha256:0a", "curl"):
+        assert body(pod(image, ["-s", "-u", f"bob:{SECRET}"]), PODS) == pod(image, ["-s", "-u", f"bob:{MASK}"])
+    assert body(pod("vault", ["login", SECRET]), PODS) == pod("vault", ["login", MASK])
+    assert body(pod("web:1", ["login", SECRET]), PODS) == pod("web:1", ["login", SECRET])
 
 
 @pytest.mark.parametrize(
@@ -190,6 +248,9 @@ def test_what_a_list_of_pgbouncers_users_has_in_second_place_is_masked():
     [
         "login with the machine password you have, or a default login and password of yours",
         "02:42:ac:11:00:02\n2001:4860:4860:0:0:0:0:8888\nmain.go:1234: no:such:thing here\n",
+        'args: ["--user", "bob-123456"]\n- --color\n- blue-123456',
+        "- --password\n- --user\n- bob-123456",
+        'terraform: user_name = "bob-123456"',
         "team-2024-payments,developers,system:authenticated\nteam-2024-payments,a,b,team",
         "system:serviceaccounts:shop1,a,b,system:authenticated",
         "https://example.com/shop?code=welcome&id=1234",

@@ -35,7 +35,8 @@ _SAID: Final = (  # a scalar or a list that it is the key of, an assignment, a w
 _RARE: Final = (
     rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat)|jwt|pepper|bindpw|rootpw|access[ _.\-]?key[ _.\-]?id|"
     rb"private[ _.\-]?key[ _.\-]?id|secret_key_base|seed_?phrase|"
-    rb"(?:routing|pagerduty)[ _.\-]?keys?|credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|"
+    rb"(?:routing|pagerduty)[ _.\-]?keys?|auth(?:orization)?[ _.\-]?code|"
+    rb"credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|"
     rb"(?:[ _.\-]|basic|http)auth|webhook[_\-]?url|secret[_\-]?id|dockercfg|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)"
     rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"
     rb"hash|sha[0-9]{1,3}|hex|json|pem|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?[0-9]{0,4}"
@@ -51,7 +52,7 @@ _PLACES: Final = (
     rb"(?:vault[^{}a-z]+(?:args\"[^{}a-z]+)?(?:login|operator)|operator[\x09-\x0d \",]+unseal|authtoken\"|"
     rb"(?:add_user|change_password)[\x09-\x0d \"]|alias[\x09-\x0d \",]+set[\x09-\x0d \"]|configure[\x09-\x0d \",]+set|"
     rb"(?:htpasswd|openssl|smbclient|snmp(?:bulk)?(?:get|walk|set)|keytool|lftp|set-agent-token|addauth)[\x09-\x0d \"]|"
-    rb"chpasswd|password-stdin|@tcp\(|:thin:)"
+    rb"chpasswd|password-stdin|@tcp\(|:thin:|loginmodule|sqlplus[\x09-\x0d \"]|\bpsk[\x09-\x0d ]+(?:\\\"|')|\blogin=[^\x09-\x0d \":=]+:)"
 )
 _SECRET_TYPES: Final = (
     rb"(?:opaque|kubernetes\.io/(?:service-account-token|dockercfg|dockerconfigjson|basic-auth|ssh-auth|tls)|"
@@ -90,6 +91,10 @@ _PATTERNS: Final = (
         rb"identified" + _S + rb"+(?:by|with)|(?:requirepass|masterauth|bindpw|rootpw)[\x09-\x0d \"=]|"
         rb"(?:[?&]|\\u0026)(?:(?:api)?key|auth|code)=|--from-literal",
     ),
+    # items of lists that stand in a text: an option and its value, a constant and its; after an option of one letter, a random word
+    (SEARCH, rb"[\x09-\x0d ]--?[a-z0-9_.\-]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n"),
+    (SEARCH, rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*'" + _S + rb"*," + _S + rb"*'"),
+    (SEARCH, rb"(?-i)[\x09-\x0d \"]-[A-Za-z][\x09-\x0d =\",]+[A-Za-z0-9+_]{20}"),
     # rows under columns' names
     (SEARCH, rb"\b(?:insert|replace)" + _S + rb"+(?:[a-z]+" + _S + rb"+)?into" + _S + rb"|from" + _S + rb"+stdin"),
     (SEARCH, rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:[,;|]|\\t)[a-z]"),

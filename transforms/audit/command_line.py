@@ -67,6 +67,9 @@ _PLACES: Final = (
 )
 _PROGRAMS: Final = frozenset(_MANUALS) | {words[0] for words, _ in _PLACES} | {"htpasswd", "aws", "kubectl"}
 _PROGRAM: Final = re.compile(rf"(?<![\w.\-])(?:{'|'.join(map(re.escape, sorted(_PROGRAMS, reverse=True)))})(?=[ \t])")
+# Whatever the program: after an option of one letter, what only a machine would write.
+_LETTER: Final = re.compile(r"-[A-Za-z]")
+_RANDOM: Final = re.compile(r"(?=[^a-z]{0,99}[a-z])(?=[^A-Z]{0,99}[A-Z])(?=\D{0,99}\d)[A-Za-z0-9+_]{20,}={0,2}")
 # A word of a shell: any of what is bare, in quotes, or masked before, one after the other.
 _WORD: Final = re.compile(r"(?:<redacted: \d{1,9} bytes>|[^\s'\"|;&<>`()]+|'[^'\n]*'|\"[^\"\n]*\")+")
 _GAP: Final = re.compile(r"(?:[ \t]|\\\r?\n)+")
@@ -78,6 +81,9 @@ def mask_arguments(arguments: list[Any], search: Search) -> None:
     """Mask the credentials in a command line, in place. A list that holds anything but strings is none."""
     if len(arguments) < 2 or not all(isinstance(argument, str) for argument in arguments):
         return
+    for at in range(1, len(arguments)):
+        if len(arguments[at]) >= 20 and _LETTER.fullmatch(arguments[at - 1]) and _RANDOM.fullmatch(arguments[at]):
+            arguments[at] = search.masked("credential", arguments[at])
     names = [argument.rpartition("/")[2] for argument in arguments]
     if _PROGRAMS.isdisjoint(names):
         return

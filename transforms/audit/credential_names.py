@@ -24,7 +24,7 @@ ENDS: Final = (
     r"access[ _.\-]?key[ _.\-]?id|private[ _.\-]?key[ _.\-]?id|secret_key_base|"
     rf"(?:{_KEYED})[ _.\-]?keys?|(?<![a-z])dsn|conn(?:ection)?[ _.\-]?str(?:ing)?|"
     r"dockerconfigjson|dockercfg|docker[_.\-]?auth(?:[_.\-]?config)?|htpasswd|cookies?|"
-    r"authorization|(?:basic|proxy|http|registry)[ _.\-]?auth|auth[ _.\-]?(?:code|header|basic)"
+    r"authorization|(?:basic|proxy|http|registry)[ _.\-]?auth|auth[ _.\-]?(?:code|header|basic)|authorization[ _.\-]?code"
 )
 ENDING: Final = (
     r"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"

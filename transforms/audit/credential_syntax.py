@@ -35,7 +35,8 @@ MARKUP: Final = (
     (re.compile(r"(\bsecret[ \t]+)(\"[^\"]+\")(?=[ \t]*;)"), ";"),
     (
         re.compile(
-            r"^([ \t]*(?:(?:requirepass|masterauth|bindpw|rootpw|r[ow]community)[ \t]+|stats[ \t]+auth[ \t]+[^\s:]+:))([^\s<]\S*)",
+            r"^([ \t]*(?:(?:requirepass|masterauth|bindpw|rootpw|r[ow]community|shared_key)[ \t]+|stats[ \t]+auth[ \t]+[^\s:]+:))"
+            r"([^\s<]\S*)",
             re.IGNORECASE | re.MULTILINE,
         ),
         "",
@@ -58,6 +59,21 @@ MARKUP: Final = (
     (re.compile(r"(\becho\s+[\"']?(?:[\w.\-]+:)?)([^\s\"'|<]+)(?=[\"']?\s*\|[^|]*(?:chpasswd|password-stdin))"), "echo"),
     (re.compile(r"(\bset\s+aws_(?:secret_access_key|session_token)\s+)([^\s<]+)"), "configure"),
     (re.compile(rf"(\(\s*[\"'][\w.\-]{{0,80}}?(?:{ENDS}){ENDING}[\"']\s*,\s*[\"'])([^\"'\n]+)", re.IGNORECASE), "("),
+    # an option and its value as items of a list, YAML's or in brackets
+    (
+        re.compile(
+            rf"(^[ \t]*-[ \t]+[\"']?--?[\w.\-]{{0,80}}?(?:{ENDS})[\"']?[ \t]*\r?\n[ \t]*-[ \t]+[\"']?)([^\s\"'<\-][^\n\r\"']*)",
+            re.IGNORECASE | re.MULTILINE,
+        ),
+        "- ",
+    ),
+    (
+        re.compile(
+            rf"([\"']--?[\w.\-]{{0,80}}?(?:{ENDS})\\{{0,9}}[\"']\s{{0,99}},\s{{0,99}}\\{{0,9}}[\"'])([^\"'\n\\<\-][^\"'\n\\]*)",
+            re.IGNORECASE,
+        ),
+        ",",
+    ),
     (re.compile(r"(--from-literal[= ][\w.\-]+=)([^\s<]+)"), "--from-literal"),
     (re.compile(r"([?&](?:(?:api)?key|auth)=)([^&\s\"'<>]{8,})", re.IGNORECASE), "="),
     (re.compile(r"(\bauth\\*[\"']?\s*[:=]\s*\\*[\"'])([A-Za-z0-9+/]{8,}={0,2})(?=\\*[\"'])"), "auth"),
@@ -70,10 +86,19 @@ TOKENS: Final = re.compile(
 )
 # Not the numbers of a user and a group.
 CURL: Final = re.compile(r"((?:(?<=\s)|^)(?:-[a-z]{0,6}u|--user|--proxy-user)[ =]?)(?!\d+:\d+(?:\s|\Z))([^\s:\"'<]+:[^\s\"'<]+)")
-# Data source names of Go and Oracle, codes in URLs, Redis' access lists: each with the sign without which it cannot match.
+# Data source names of Go and Oracle, codes in URLs, access lists: each with the sign without which it cannot match.
 PLACED: Final = (
     (re.compile(r"(\b[\w.\-]{1,64}:)([^\s:@\"'<\\]+)(?=@tcp\()"), "@tcp("),
     (re.compile(r"([?&]code=)(?=[^&?\s\d]{0,200}\d)([^&\s\"'<>]{8,})"), "code="),
+    (re.compile(r"(\buser_[\w.\-]{1,64}\s{0,9}=\s{0,9}\\*\")([^\"\\\n<]+)"), "LoginModule"),  # of Java's JAAS
+    (re.compile(r"(\bsqlplus\s+(?:-\w{1,5}\s+){0,3}[\w.\-]{1,64}/)([^\s@\"'/<]+)(?=@)"), "sqlplus"),
+    # after an option of one letter, what only a machine would write
+    (
+        re.compile(
+            r"((?<=\s)-[A-Za-z][ =])(?=[^\sa-z]{0,99}[a-z])(?=[^\sA-Z]{0,99}[A-Z])(?=[^\s\d]{0,99}\d)([A-Za-z0-9+_]{20,}={0,2})(?![^\s'\"])"
+        ),
+        " -",
+    ),
     (re.compile(r"(:thin:[\w.\-]{1,64}/)([^\s@\"'<\\]+)(?=@)"), ":thin:"),
     (re.compile(r"^(user[ \t]+[\w.\-]{1,64}[ \t]+(?:[\w~&*+@|\-]{1,64}[ \t]+){0,9}>)([^\s<]+)", re.MULTILINE), " >"),
 )

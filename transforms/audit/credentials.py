@@ -53,6 +53,7 @@ def mask(value: str) -> str:
 
 _VALUE: Final = (
     r"\\*\"(?:<redacted: \d+ bytes>|[^\"\\\n]|\\[^\"\n]|\\\"(?=[^\\\"]*\\\"))*\\*\"?|'[^'\n]*'?|\[redacted\]|"
+    r"(?:md5|sha\d{0,3}|crypt)\('[^'\n]*'?|"
     r"(?:(?![,;&\n\r\"'\\\]}\)]|(?<!\s)\s+(?:[\-\w.]+\s*[=:]|[\]}\)])|\s--?\w).)+"
 )
 _TEXT: Final = re.compile(rf"((?:{ENDS}){ENDING}\\*[\"'`]?\]?\s*(?:=>|:=|[!?+]?==?|:)\s*)({_VALUE})", re.IGNORECASE)

@@ -63,8 +63,11 @@ def mask_typed(node: dict[str, Any], search: Search) -> None:
         _mask(node, ("value",), search)
     if "apiVersion" in node and str(node.get("kind")).endswith("Secret"):
         _copies(node, search)
-    if "args" in node and "command" in node:
-        _command_line(node["command"], node["args"], search)
+    if "args" in node:
+        if "command" in node:
+            _command_line(node["command"], node["args"], search)
+        elif isinstance(node.get("image"), str):  # its program most often has its name
+            _command_line([node["image"].rpartition("/")[2].partition(":")[0].partition("@")[0]], node["args"], search)
     for field, value in node.items():
         if type(value) is dict:
             _below(node, field, value, search)
