@@ -28,7 +28,8 @@ def mask_columns(text: str, low: str, stand_in: Callable[[str], str]) -> str:
         text = _under_header(text, stand_in)
         if "copy" in low and "stdin" in low:
             text = _copied(text, stand_in)
-    return _inserted(text, stand_in) if "into" in low and "value" in low else text
+    inserts = ("insert" in low or "replace" in low) and "into" in low and "value" in low
+    return _inserted(text, stand_in) if inserts else text
 
 
 def _under_header(text: str, stand_in: Callable[[str], str]) -> str:

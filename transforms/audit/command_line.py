@@ -66,7 +66,10 @@ _PLACES: Final = (
     (("addauth", "digest"), 0),  # of ZooKeeper's client
 )
 _PROGRAMS: Final = frozenset(_MANUALS) | {words[0] for words, _ in _PLACES} | {"htpasswd", "aws", "kubectl"}
-_PROGRAM: Final = re.compile(rf"(?<![\w.\-])(?:{'|'.join(map(re.escape, sorted(_PROGRAMS, reverse=True)))})(?=[ \t])")
+# A letter that a program's name begins with, at the start of a word, then the rest of one: half the price of whole names.
+_LETTERS: Final = "".join(sorted({name[0] for name in _PROGRAMS}))
+_RESTS: Final = "|".join(re.escape(name[1:]) for name in sorted(_PROGRAMS))
+_PROGRAM: Final = re.compile(rf"[{_LETTERS}](?<![\w.\-][{_LETTERS}])(?:{_RESTS})(?=[ \t])")
 # Whatever the program: after an option of one letter, what only a machine would write.
 _LETTER: Final = re.compile(r"-[A-Za-z]")
 _RANDOM: Final = re.compile(r"(?=[^a-z]{0,99}[a-z])(?=[^A-Z]{0,99}[A-Z])(?=\D{0,99}\d)[A-Za-z0-9+_]{20,}={0,2}")
@@ -97,6 +100,9 @@ def mask_commands(text: str, search: Search) -> str:
     """The text of a script, or of a line of one, with the credentials masked that its commands take as arguments."""
     out, done, found = [], 0, _PROGRAM.search(text) if " " in text else None
     while found:
+        if found[0] not in _PROGRAMS:
+            found = _PROGRAM.search(text, found.end())
+            continue
         words, end = _words(text, found.start())
         arguments = ["".join(word[0].split(word[0][-1])) if word[0][-1] in "'\"" else word[0] for word in words]
         for at, kept in sorted(_credentials(arguments, [found[0]])):

@@ -41,13 +41,21 @@ MARKUP: Final = (
         ),
         "",
     ),
-    (
-        re.compile(
-            r"((?:routing|pagerduty|(?<![A-Za-z])(?:service|integration))[_\-]?key\\*[\"']?(?:\s*[:=]\s*|[\s,;\-]{1,40}[\"']?value[\"']?\s*[:=]\s*)\\*[\"']?)"
-            r"(?=(?:[A-Za-z_\-]*\d){3})([A-Za-z0-9_\-]{12,})(?![\w.])",
-            re.IGNORECASE,
-        ),
-        "key",
+    *(
+        (
+            re.compile(
+                word + r"[_\-]?key\\*[\"']?(?:\s*[:=]\s*|[\s,;\-]{1,40}[\"']?value[\"']?\s*[:=]\s*)\\*[\"']?)"
+                r"(?=(?:[A-Za-z_\-]*\d){3})([A-Za-z0-9_\-]{12,})(?![\w.])",
+                re.IGNORECASE,
+            ),
+            sign,
+        )
+        for word, sign in (
+            (r"(routing", "routing"),
+            (r"(pagerduty", "pagerduty"),
+            (r"(\bservice", "service"),
+            (r"(\bintegration", "integration"),
+        )
     ),
     (
         re.compile(
@@ -95,7 +103,7 @@ PLACED: Final = (
     # after an option of one letter, what only a machine would write
     (
         re.compile(
-            r"((?<=\s)-[A-Za-z][ =])(?=[^\sa-z]{0,99}[a-z])(?=[^\sA-Z]{0,99}[A-Z])(?=[^\s\d]{0,99}\d)([A-Za-z0-9+_]{20,}={0,2})(?![^\s'\"])"
+            r"(\s-[A-Za-z][ =])(?=[^\sa-z]{0,99}[a-z])(?=[^\sA-Z]{0,99}[A-Z])(?=[^\s\d]{0,99}\d)([A-Za-z0-9+_]{20,}={0,2})(?![^\s'\"])"
         ),
         " -",
     ),
