@@ -48,6 +48,7 @@ IN_ANY_CASE = (
     rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:[,;|]|\\t)[a-z]|(?:[,;|]|\\t)[a-z0-9_]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n",
     rb"vault[^{}a-z]+(?:args\"[^{}a-z]+)?(?:login|operator)|operator[\s\",]+unseal|authtoken\"|(?:add_user|change_password)[\s\"]|alias[\s\",]+set[\s\"]",
     rb"configure[\s\",]+set|chpasswd|password-stdin|@tcp\(|:thin:",
+    rb"(?:_(?:headers?|param)|\bset)\s+\\*[\"']?\$?[a-z0-9_\-]*(?:pass|pwd|secret|token|key|cred|auth)",
     rb"loginmodule|sqlplus[\s\"]|\bpsk\s+(?:\\\"|')|\blogin=[^\s\":=]+:",
     rb"\s--?[a-z0-9_.\-]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n",
     rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*'\s*,\s*'",
@@ -91,7 +92,7 @@ WORDS_OF_TRAPS = rb"""pass password passwords passphrase pwd secret secrets secr
     vault login operator unseal add_user alias set configure htpasswd openssl -stdin @tcp( :thin: webhook_url tls-key secret_id with
     insert into replace from stdin ,name; |id \tpwd ,token\r\n ,x_key\n secret|a
     routing_key pagerdutyKey SCRAM-SHA-256$ 'md5 {SHA} ?code= :6432: keytool lftp addauth cqlsh useradd
-    loginmodule psk login=a: token\n ' "-k" authorization_code
+    set_header _param set $x loginmodule psk login=a: token\n ' "-k" authorization_code
     dsn connectionString "auth":" -u --user u:p mysql docker -p ghp_ ghp_0123456789abcdefgh glpat- xoxb-
     sk_live_ hvs. s. ya29. SG. hf_ :\\/\\/
     - -- --token "-t "--x eyJ eyJhIjoiYiJ9 AKIA 1 12 0 a e.g. x_ \u0041 \u00e9 \u005f \u0022 \u003D {"name":"DB_PASSWORD","value":"x"}

@@ -156,6 +156,10 @@ def test_what_is_called_auth_is_masked_if_it_can_be_nothing_else():
         "# of psql\ndb:6432:shop:bob:«S»\n10.0.0.1:5433:*:bob:«S»\n",
         "https://example.com/cb?code=«S»&state=a",
         "args:\n- --password\n- «S»\n- --user\n- bob\n",
+        'proxy_set_header X-Api-Key "«S»";\nproxy_set_header X-Auth-Token «S»;\nset $api_key "«S»";\n',
+        'variable "db_password" {\n  type = string\n  default = "«S»"\n}\n',
+        "rootpw --plaintext «S»\nfirewall --enabled\n",
+        "error: invalid api key «S»",
         'args:\n  - "--db-token"\n  - "«S»"\n',
         'args: ["--user", "bob", "--password", "«S»"]',
         "args='--api-key','«S»' x",
@@ -178,6 +182,8 @@ def test_a_credential_in_a_programs_file_or_script_is_masked(text: str):
     [
         "args:\n- --password\n- «S»\n",
         "define('DB_PASSWORD', '«S»');",
+        'proxy_set_header X-Api-Key "«S»";\n',
+        "more_set_headers 'X-Auth-Token: «S»';",
         'x.PlainLoginModule required username="a" user_bob="«S»";',
         "sqlplus -s bob/«S»@db:1521/x",
         '1.2.3.4 %any : PSK "«S»"\n',
@@ -237,6 +243,16 @@ def test_a_password_as_servers_store_it_is_masked_in_any_object(stored: str):
             assert body({"data": {"a": text.replace("{}", stored)}}, uri) == {"data": {"a": text.replace("{}", stand_in)}}
 
 
+def test_what_cloud_init_gives_users_as_passwords_is_masked():
+    text = "chpasswd:\n  list: |\n    root:{0}\n    bob:{0}\n  expire: false\n"
+    whole = f"root:{SECRET}\n    bob:{SECRET}"
+    assert body({"data": {"a": text.format(SECRET)}}, MAPS) == {
+        "data": {"a": f"chpasswd:\n  list: |\n    <redacted: {len(whole)} bytes>\n  expire: false\n"}
+    }
+    for other in ("chpasswd:\n  expire: false\n", "chpasswd: {expire: false}\n"):
+        assert body({"data": {"a": other}}, MAPS) == {"data": {"a": other}}
+
+
 def test_what_a_list_of_pgbouncers_users_has_in_second_place_is_masked():
     before, after = (f'"bob" "{value}"\n; old\n"an n"\t"{value}"\r\n"eve" ""' for value in (SECRET, MASK))
     for uri in (MAPS, WIDGETS):
@@ -250,6 +266,8 @@ def test_what_a_list_of_pgbouncers_users_has_in_second_place_is_masked():
         "02:42:ac:11:00:02\n2001:4860:4860:0:0:0:0:8888\nmain.go:1234: no:such:thing here\n",
         'args: ["--user", "bob-123456"]\n- --color\n- blue-123456',
         "- --password\n- --user\n- bob-123456",
+        "proxy_set_header Authorization $http_authorization;\nproxy_set_header X-Api-Key $api_key;\nset $color blue-123456;",
+        'variable "color" {\n  default = "blue-123456"\n}\n',
         'terraform: user_name = "bob-123456"',
         "team-2024-payments,developers,system:authenticated\nteam-2024-payments,a,b,team",
         "system:serviceaccounts:shop1,a,b,system:authenticated",

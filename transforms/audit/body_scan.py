@@ -95,6 +95,7 @@ _PATTERNS: Final = (
     (SEARCH, rb"[\x09-\x0d ]--?[a-z0-9_.\-]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n"),
     (SEARCH, rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*'" + _S + rb"*," + _S + rb"*'"),
     (SEARCH, rb"(?-i)[\x09-\x0d \"]-[A-Za-z][\x09-\x0d =\",]+[A-Za-z0-9+_]{20}"),
+    (SEARCH, rb"(?:_(?:headers?|param)|\bset)" + _S + rb"+\\*[\"']?\$?[a-z0-9_\-]*(?:pass|pwd|secret|token|key|cred|auth)"),
     # rows under columns' names
     (SEARCH, rb"\b(?:insert|replace)" + _S + rb"+(?:[a-z]+" + _S + rb"+)?into" + _S + rb"|from" + _S + rb"+stdin"),
     (SEARCH, rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:[,;|]|\\t)[a-z]"),

@@ -36,7 +36,7 @@ _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_KEY: Final = re.compile(
     r"(?:existing|pull|tls|ssl|certs?|certificates?|(?<![a-z])ca|credentials?|password|kube_?config|target|source|from)[ _.\-]?secrets?$|"
     r"(?<!o)auth[ .\-]?secrets?$|automount_?service_?account_?token$|agent-inject-[a-z0-9_.\-]*$|existent secret key$|"
-    r"(?<![a-z])(?:max|min|num|total)[ _.\-]?tokens?$|pass_?keys?$|primary_?key$|checksum/[a-z0-9.\-]*$"
+    r"(?<![a-z])(?:max|min|num|total)[ _.\-]?tokens?$|pass_?keys?$|primary_?key$|checksum/[a-z0-9.\-]*$|chpasswd$"
 )
 # A word to one program and a credential to another: RabbitMQ routes by `orders.created`, PagerDuty by 32 letters and digits.
 _DOUBTFUL: Final = re.compile(rf"(?:routing|pagerduty)[ _.\-]?keys?{ENDING}$")

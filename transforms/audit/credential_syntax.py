@@ -35,8 +35,9 @@ MARKUP: Final = (
     (re.compile(r"(\bsecret[ \t]+)(\"[^\"]+\")(?=[ \t]*;)"), ";"),
     (
         re.compile(
-            r"^([ \t]*(?:(?:requirepass|masterauth|bindpw|rootpw|r[ow]community|shared_key)[ \t]+|stats[ \t]+auth[ \t]+[^\s:]+:))"
-            r"([^\s<]\S*)",
+            r"^([ \t]*(?:(?:requirepass|masterauth|bindpw|rootpw|r[ow]community|shared_key)[ \t]+(?:--[\w\-]+[ \t]+){0,3}|"
+            r"stats[ \t]+auth[ \t]+[^\s:]+:))"
+            r"((?!--)[^\s<]\S*)",
             re.IGNORECASE | re.MULTILINE,
         ),
         "",
@@ -67,6 +68,30 @@ MARKUP: Final = (
     (re.compile(r"(\becho\s+[\"']?(?:[\w.\-]+:)?)([^\s\"'|<]+)(?=[\"']?\s*\|[^|]*(?:chpasswd|password-stdin))"), "echo"),
     (re.compile(r"(\bset\s+aws_(?:secret_access_key|session_token)\s+)([^\s<]+)"), "configure"),
     (re.compile(rf"(\(\s*[\"'][\w.\-]{{0,80}}?(?:{ENDS}){ENDING}[\"']\s*,\s*[\"'])([^\"'\n]+)", re.IGNORECASE), "("),
+    # nginx's headers, Terraform's variables, cloud-init's users
+    (
+        re.compile(
+            rf"((?:_(?:headers?|param)|\bset)[ \t]+[\"']?\$?[\w\-]{{0,60}}?(?:{ENDS})(?:[\"']?[ \t]+|:[ \t]*)[\"']?)"
+            r"((?!basic\s|bearer\s)[^\s;\"'<][^;\"'\n]*)(?=[\"']?;)",
+            re.IGNORECASE,
+        ),
+        ";",
+    ),
+    (
+        re.compile(
+            rf"(\bvariable[ \t]+\"[\w\-]{{0,80}}?(?:{ENDS})\"\s{{0,99}}\{{[^{{}}]{{0,300}}?\bdefault[ \t]{{0,99}}=[ \t]{{0,99}}\")"
+            r"([^\"\n<]+)",
+            re.IGNORECASE,
+        ),
+        "variable",
+    ),
+    (
+        re.compile(
+            r"(\bchpasswd:[ \t]*\n[ \t]+list:[ \t]*\|[-+]?[ \t]*\n[ \t]+)"
+            r"([\w.\-]+:[^\s<][^\n]*(?:\n[ \t]+[\w.\-]+:[^\s<][^\n]*)*)"
+        ),
+        "chpasswd:",
+    ),
     # an option and its value as items of a list, YAML's or in brackets
     (
         re.compile(

@@ -58,7 +58,7 @@ _VALUE: Final = (
 )
 _TEXT: Final = re.compile(rf"((?:{ENDS}){ENDING}\\*[\"'`]?\]?\s*(?:=>|:=|[!?+]?==?|:)\s*)({_VALUE})", re.IGNORECASE)
 _SAID: Final = re.compile(
-    r"((?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|(?<![a-z])pw|token|jwt|(?<![a-z])pin(?=\s+(?:is\s+|was\s+)?\d)|api[_\-]?key)\s+"
+    r"((?:pass(?:word|wd|phrase|code)|(?<![a-z])pwd|(?<![a-z])pw|token|jwt|(?<![a-z])pin(?=\s+(?:is\s+|was\s+)?\d)|api[_\- ]?key)\s+"
     r"(?:is\s+|was\s+|of\s+\S+\s+)?)(?=\S*\d)([^\s\"'<]{5,})",
     re.IGNORECASE,
 )
@@ -288,7 +288,7 @@ def _assigned(found: re.Match[str]) -> str:
         or (found[2][:1] not in "\\\"'" and _says(found[1], value))
         or value[:1] in "|>{[&"
         or ("\n" in found[1] and (value == "-" or ("pass" not in found[1].lower() and _NESTED.match(value))))
-        or NOT_KEY.search((found.string[max(0, found.start() - 40) : found.start()] + found[1].rstrip("\\\"'`] =:>")).lower())
+        or NOT_KEY.search((found.string[max(0, found.start() - 40) : found.start()] + found[1].rstrip("\\\"'`] =:>\n")).lower())
     ):
         return found[0]
     quote = re.match(r"\\*[\"']?", found[2])[0] if found[2][:1] in "\\\"'" else ""  # type: ignore[index]
