@@ -181,6 +181,12 @@ def test_what_plain_passes_find_the_one_pass_finds(body: bytes):
     assert WORDS in seen or not words_speak(body)
 
 
+@pytest.mark.parametrize("digits", [4, 5])
+def test_a_line_of_pgpass_is_searched_whatever_its_port(digits: int):
+    for port in range(10 ** (digits - 1), 10**digits, 7):
+        assert scan_body(b"db:%d:shop:app:hunter22" % port) == [SEARCH]
+
+
 @pytest.mark.parametrize(
     "body",
     [

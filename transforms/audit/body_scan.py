@@ -41,12 +41,15 @@ _RARE: Final = (
     rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"
     rb"hash|sha[0-9]{1,3}|hex|json|pem|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?[0-9]{0,4}"
 )
-_RARE_WORD: Final = rb"pass|pwd|secret|token|key|cred|auth"
+_RARE_WORD: Final = rb"pass|pwd|secret|token|key|cred"
+_APART: Final = rb"[a-z0-9_.\-]*(?:" + _S + rb"*(?:[<>]|\\u003[ce])|\\*[\"']?(?:\\[nr]|[\x09-\x0d ])+\\*[\"']?value)"
+_COLUMN: Final = rb"[a-z0-9_]*(?:(?:[,;|]|\\t)[a-z]|'" + _S + rb"*," + _S + rb"*')"
 _SCALAR: Final = rb"\\*[\"'`]?\]?" + _S + rb"*(?:=>|:=|==?|:)" + _S + rb"*\\*[\"']?[^\x09-\x0d {\[\]},\"'\\]"
 _CLIENTS: Final = (
     rb"(?:mysql|mariadb|sshpass|redis-cli|mongo|ldap(?:search|modify|add|delete|passwd|whoami)|sqlcmd|login|"
     rb"cqlsh|mosquitto_|zip|7z|user(?:add|mod)|ncftp)"
 )
+_DATABASE_AND_USER: Final = rb":[^\x09-\x0d :\"]+:[^\x09-\x0d :\"]+:"
 # Programs that take a credential without an option, or by one that others use for something else.
 _PLACES: Final = (
     rb"(?:vault[^{}a-z]+(?:args\"[^{}a-z]+)?(?:login|operator)|operator[\x09-\x0d \",]+unseal|authtoken\"|"
@@ -61,9 +64,17 @@ _SECRET_TYPES: Final = (
 _ENDS: Final = rb"\\*" + _QUOTE + _S + rb"*[,}]"
 _COMMA_VALUE: Final = rb"," + _S + rb"*\\*\"value"
 
+# `"DB_PASSWORD","value":` with anything odd about it: escapes, spaces, no string
+_ODD_VALUE: Final = (
+    rb"(?:(?:\\+" + _QUOTE + _S + rb"*|" + _QUOTE + _S + rb"+)" + _COMMA_VALUE + rb"|"
+    rb"" + _QUOTE + rb",(?:" + _S + rb"+\\*\"value|\\+\"value|\"value(?:\\|\"" + _S + rb"|\":[^\"]|\":\z)))"
+)
+
 # What was found, by which `needles` chooses what to do: look at environment variables, search in any case, look closer at a
 # token or a long run, look at each word that credentials' names end in.
 VARIABLES, SEARCH, TOKEN, RUN, WORDS = range(0, -5, -1)
+# For speed: a pattern is tried wherever its literal stands, and one that has no literal of two bytes at least, at every byte.
+# So what may follow a common word is one pattern for all, and a class of bytes that a literal needs is a pattern for each byte.
 _PATTERNS: Final = (
     (VARIABLES, rb'(?-i)"value":"'),
     (SEARCH, rb'"value"(?:' + _S + rb"|." + _S + rb")"),
@@ -84,24 +95,22 @@ _PATTERNS: Final = (
         rb"(?-i)\$(?:apr1|1|2[abxy]|5|6|y|argon2i?d?)\$[./A-Za-z0-9$=,+]{8}|SCRAM-SHA-[0-9]|[\"']md5[0-9a-f]{32}|\{S?SHA[0-9]*\}|com/api/webhooks/|/webhookb2/|/bot[0-9]{6}",
     ),
     # XML, SQL, directives and options in which a credential's name stands apart from its value
-    (SEARCH, rb"(?:" + _RARE_WORD + rb")[a-z0-9_.\-]*" + _S + rb"*(?:[<>]|\\u003[ce])"),
-    (SEARCH, rb"(?:" + _RARE_WORD + rb")[a-z0-9_.\-]*\\*[\"']?(?:\\[nr]|[\x09-\x0d ])+\\*[\"']?value"),
+    (SEARCH, rb"(?:(?:" + _RARE_WORD + rb")(?:" + _APART + rb"|" + _COLUMN + rb")|auth" + _APART + rb")"),
+    (SEARCH, rb"(?:(?:[,;|]|\\t)[a-z0-9_]*|[\x09-\x0d ]--?[a-z0-9_.\-]*)(?:" + _RARE_WORD + rb")[a-z0-9_]*(?:\\r)?\\n"),
     (
         SEARCH,
         rb"identified" + _S + rb"+(?:by|with)|(?:requirepass|masterauth|bindpw|rootpw)[\x09-\x0d \"=]|"
         rb"(?:[?&]|\\u0026)(?:(?:api)?key|auth|code)=|--from-literal",
     ),
     # items of lists that stand in a text: an option and its value, a constant and its; after an option of one letter, a random word
-    (SEARCH, rb"[\x09-\x0d ]--?[a-z0-9_.\-]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n"),
-    (SEARCH, rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*'" + _S + rb"*," + _S + rb"*'"),
-    (SEARCH, rb"(?-i)[\x09-\x0d \"]-[A-Za-z][\x09-\x0d =\",]+[A-Za-z0-9+_]{20}"),
+    *((SEARCH, rb"(?-i)\x%02x-[A-Za-z][\x09-\x0d =\",]+[A-Za-z0-9+_]{20}" % before) for before in b'\t\n\v\f\r "'),
     (SEARCH, rb"(?:_(?:headers?|param)|\bset)" + _S + rb"+\\*[\"']?\$?[a-z0-9_\-]*(?:pass|pwd|secret|token|key|cred|auth)"),
     # rows under columns' names
     (SEARCH, rb"\b(?:insert|replace)" + _S + rb"+(?:[a-z]+" + _S + rb"+)?into" + _S + rb"|from" + _S + rb"+stdin"),
-    (SEARCH, rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:[,;|]|\\t)[a-z]"),
-    (SEARCH, rb"(?:[,;|]|\\t)[a-z0-9_]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n"),
     (SEARCH, _PLACES),
-    (SEARCH, rb":(?:[0-9]{4,5}|\*):[^\x09-\x0d :\"]+:[^\x09-\x0d :\"]+:"),
+    # a port and then a database and a user
+    *((SEARCH, b":[0-9]{3,4}%d" % digit + _DATABASE_AND_USER) for digit in range(10)),
+    (SEARCH, rb":\*" + _DATABASE_AND_USER),
     (SEARCH, rb"authorization" + _SCALAR),
     (SEARCH, rb"\b(?:bearer|basic)" + _S + rb"+[a-z._~+/\-]*[0-9=]"),
     (SEARCH, _RARE + _SCALAR),
@@ -112,16 +121,10 @@ _PATTERNS: Final = (
     (SEARCH, rb":\\/\\/"),
     (TOKEN, rb"(?-i)eyJ"),
     (RUN, rb"[a-z0-9+/_\-=]{48}"),
-    (WORDS, _WORD_AND_TAIL + _SAID),
-    # `"DB_PASSWORD","value":` with anything odd about it: escapes, spaces, no string (a space in the name is in the pattern above)
-    (WORDS, _NAME + rb"\\+" + _QUOTE + _S + rb"*" + _COMMA_VALUE),
-    (WORDS, _NAME + _QUOTE + _S + rb"+" + _COMMA_VALUE),
-    (WORDS, _NAME + _QUOTE + rb"," + _S + rb"+\\*\"value"),
-    (WORDS, _NAME + _QUOTE + rb",\\+\"value"),
-    (WORDS, _NAME + _QUOTE + rb",\"value(?:\\|\"" + _S + rb"|\":[^\"]|\":\z)"),
+    (WORDS, rb"(?:" + _WORD_AND_TAIL + _SAID + rb"|" + _NAME + _ODD_VALUE + rb")"),
     (WORDS, _KEY + rb"(?:" + _SAID + rb"|" + _ENDS + rb"|\\*" + _QUOTE + _S + rb"*" + _COMMA_VALUE + rb")"),
     (WORDS, rb"key--"),
-    (WORDS, rb"(?:kind|@type)[\\\"'\x09-\x0d :=a-z0-9./!>|&;_\-]*secret"),
+    (WORDS, rb"(?:kind|@type)[\\\"'\x09-\x0d :=a-z0-9./!>|&;_\-]{0,60}secret"),
     # a string that ends in a credential's name: an option, or a name that stands after its value
     (WORDS, rb"\"-[^\"]*" + _WORD_AND_TAIL + _ENDS),
     (WORDS, rb"value[^{]*(?:name\\*\":|\"key\":)[ \\]*\"[^\"]*" + _WORD_AND_TAIL + _ENDS),
