@@ -50,7 +50,8 @@ $(INSTALLED): requirements.lock
 	if ! $$found -m venv --clear $(VENV); then \
 	  echo "setup: $$found has no working venv module; on Debian and Ubuntu it is the package python3-venv" >&2; exit 1; \
 	fi; \
-	$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes --only-binary :all: -r $< && cp $< $@
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install --require-hashes --only-binary :all: -r $< && \
+	$(BIN)/python -m transforms.audit.rows.kernels && cp $< $@
 
 # Google's client is kept apart: Beam imports it where it is installed, and every run would start 0.1 seconds later.
 lock: ## resolve requirements.lock anew from pyproject.toml, and what the Pub/Sub tests add to it (needs uv)

@@ -87,7 +87,7 @@ class RepeatedOptions(PipelineOptions):
 
 def build(root: beam.Pipeline, splits: Sequence[Split], tasks: Sequence[Task], key: bytes, shards: int = 1) -> None:
     """Read and parse once, then for each consumer step by step to files aside and one manifest."""
-    parsed = root | ReadAuditLogs(splits, key, progress=tasks[0].aside) | ParseEvents(key)
+    parsed = root | ReadAuditLogs(splits, key, progress=tasks[0].aside) | ParseEvents(key, rows=True)
     for task in tasks:
         parsed | (f"Reduce {task.name}" if task.name else "Reduce") >> Reduce(task, key, shards, shared=len(tasks) > 1)
 

@@ -18,7 +18,7 @@ from pipelines.plan import BROKEN_STREAM
 from schemas import schema
 from transforms.audit import avro
 from transforms.audit.account import Account, total
-from transforms.audit.block import Split
+from transforms.audit.block import BLOCK_SIZE, Split
 from transforms.audit.reduce_all import Reduced, reduce_all
 from transforms.audit.settings import Compiled, hour_of
 from transforms.connectors import storage
@@ -207,7 +207,7 @@ def _replay(output: str, run: Run, found: FoundRecords, inputs: Inputs, key: byt
     except msgspec.MsgspecError:
         yield f"{run.path}: its configuration cannot be read; was it made by another version?"
         return
-    reduced = reduce_all(splits, lambda split: read_blocks(split, key), Compiled(settings, key))
+    reduced = reduce_all(splits, lambda split: read_blocks(split, key, piece_size=BLOCK_SIZE), Compiled(settings, key))
     for number, source in enumerate(sources):
         yield from _compare_accounts(source, [account for account in reduced.accounts if account.file == number])
     yield from _compare_records(output, run, found, reduced, settings.window)

@@ -55,7 +55,7 @@ def second_log() -> bytes:
     return b"".join(map(request, range(20, 24))) + request(3)
 
 
-WHOLE = b"".join(map(request, range(30)))
+WHOLE = b"".join(map(request, range(100)))
 BROKEN = {
     "gzip": gzip.compress(WHOLE)[:-200],
     "gzip of nothing": gzip.compress(WHOLE)[:12],
@@ -413,7 +413,7 @@ def test_an_input_in_many_blocks_and_splits_is_compared_range_by_range(tmp_path:
     logs = tmp_path / "logs"
     logs.mkdir()
     body = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "cart"}, "data": {"text": "x" * 100_000}}
-    (logs / "a.log").write_bytes(b"".join(request(number, requestObject=body) for number in range(30)))
+    (logs / "a.log").write_bytes(b"".join(request(number, requestObject=body) for number in range(100)))
     reduced(tmp_path, "a.log")
     (run,) = ledger.read_ledger(str(tmp_path / "out"))
     assert len(run.ranges) > 2

@@ -92,6 +92,12 @@ class Account(msgspec.Struct, array_like=True):
         return self.kept + self.folded + self.merged + self.duplicate + dropped + sum(self.dead_lettered.values()) + self.pending
 
 
+def weigh_cuts(account: Account, reductions: list[tuple[str, str, int, int]]) -> None:
+    """Add what was cut from a kept event to the account's sizes: managedFields, and everything else as redaction."""
+    for kind, _, _, size in reductions:
+        account.weigh("managedFields" if kind == "managedFields" else "redaction", size)
+
+
 def total(accounts: list[Account]) -> Account:
     """The sum over ranges; file, start and mac mean nothing in it."""
     out = Account(0, 0)

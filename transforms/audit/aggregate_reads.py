@@ -165,7 +165,8 @@ class _Row(msgspec.Struct):
     addresses: dict[bytes, int] = {}
     audit_ids: list[str] = []
     samples: tuple[Sample, Sample, Sample] | None = None  # of names, addresses and audit IDs
-    exemplar: Any = None
+    exemplar: Any = None  # an event, or a record
+    held: int = 0  # its bytes of JSON
     order: tuple[int, int, int] = (0, 0, 0)
 
     def sampled(self) -> tuple[Sample, Sample, Sample]:
@@ -186,11 +187,27 @@ class _Row(msgspec.Struct):
         return self.samples
 
 
+class ManyReads(msgspec.Struct):
+    """Reads of one row that have more in common than its key. `exemplar` is the earliest one's record, None if it is not wanted."""
+
+    names: dict[str, int]
+    addresses: bytes
+    count: int
+    merged: int
+    size: int
+    first: int
+    last: int
+    audit_ids: list[str]
+    order: tuple[int, int, int]
+    exemplar: bytes | None
+    exemplar_size: int
+
+
 class Reads:
     """The reads of one split, folded by window, cluster and key. `held` counts the bytes of the exemplars, as read."""
 
     def __init__(self, window: int = WINDOW) -> None:
-        self._window = window
+        self.window = window
         self._rows: dict[tuple[int, str, Read], _Row] = {}
         self.held = 0
 
@@ -201,16 +218,17 @@ class Reads:
         """Fold a redacted final event with its merged stages."""
         moment: int = event.moment  # type: ignore[assignment]
         size: int = event.size  # type: ignore[assignment]
-        at = (moment - moment % self._window, cluster, read)
+        at = (moment - moment % self.window, cluster, read)
         row = self._rows.get(at)
         if row is None:
-            row = self._rows[at] = _Row(first=moment, last=moment, exemplar=event, order=(moment, event.offset, event.item))  # type: ignore[arg-type]
+            order: Any = (moment, event.offset, event.item)
+            row = self._rows[at] = _Row(first=moment, last=moment, exemplar=event, held=size, order=order)
             self.held += size
         elif moment <= row.first:
             order = (moment, event.offset, event.item)
             if order < row.order:
-                self.held += size - row.exemplar.size
-                row.first, row.exemplar, row.order = moment, event, order  # type: ignore[assignment]
+                self.held += size - row.held
+                row.first, row.exemplar, row.held, row.order = moment, event, size, order
         elif moment > row.last:
             row.last = moment
         row.count += 1
@@ -229,6 +247,30 @@ class Reads:
             if len(row.audit_ids) >= _COUNTED:
                 row.sampled()
 
+    def wants(self, window: int, cluster: str, read: Read, order: tuple[int, int, int]) -> bool:
+        """Whether an event of that order (time, offset, item) is the earliest of its row so far."""
+        row = self._rows.get((window, cluster, read))
+        return row is None or order < row.order
+
+    def add_many(self, at: tuple[int, str, Read], many: ManyReads) -> None:
+        """Fold several reads of the row at (window, cluster, read) at once."""
+        row = self._rows.get(at)
+        if row is None:
+            row = self._rows[at] = _Row(first=many.first, last=many.last)
+        row.first, row.last = min(row.first, many.first), max(row.last, many.last)
+        row.count += many.count
+        row.merged += many.merged
+        row.size += many.size
+        if many.exemplar is not None:
+            self.held += many.exemplar_size - row.held
+            row.exemplar, row.held, row.order = many.exemplar, many.exemplar_size, many.order
+        for name, count in many.names.items():
+            row.names[name] = row.names.get(name, 0) + count
+        row.addresses[many.addresses] = row.addresses.get(many.addresses, 0) + many.count
+        row.audit_ids += many.audit_ids
+        if len(row.audit_ids) >= _COUNTED:
+            row.sampled()
+
     def flush(self, file: int, encode: Callable[[Event, str], bytes]) -> dict[int, list[ReadSummary]]:
         """The partial summaries so far, by window; the exemplars as records."""
         windows: dict[int, list[ReadSummary]] = {}
@@ -236,7 +278,7 @@ class Reads:
             summary = ReadSummary(cluster, window, read.key, row.count, row.merged, row.size, row.first, row.last)
             summary.names, summary.addresses, summary.audit_ids = row.sampled()
             summary.order = (row.order[0], file, row.order[1], row.order[2])
-            summary.exemplar = encode(row.exemplar, cluster)
+            summary.exemplar = row.exemplar if isinstance(row.exemplar, bytes) else encode(row.exemplar, cluster)
             windows.setdefault(window, []).append(summary)
         self._rows.clear()
         self.held = 0

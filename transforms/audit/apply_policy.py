@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from transforms.audit.consumers import own, without_events
 from transforms.audit.policy import cut
+from transforms.audit.rows.decide_rows import copy_rows, decide_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,13 +24,19 @@ def apply_policy(
     """
     mine = without_events(block) if shared else block
     account = mine.account
+    if block.rows is not None:
+        mine.rows = copy_rows(block.rows, account) if shared else block.rows
     if policy is None:
         if shared:
             mine.events = [own(event, account) for event in block.events]
         return mine
     left = []
+    events = block.events
+    if mine.rows is not None:
+        mine.rows, fallen = decide_rows(policy, mine.rows)
+        events = fallen + events
     dropped = 0
-    for event in block.events:
+    for event in events:
         decision = policy.decide(event)
         drops = decision.drops(event.stage)
         if drops is None:

@@ -37,7 +37,11 @@ def hash_ids(cluster: str, audit_ids: Sequence[str]) -> NDArray[np.uint64]:
     joined = "".join(audit_ids)
     uniform = joined.isascii() and set(map(len, audit_ids)) == {_LENGTH}
     text = (joined if uniform else "".join(map(_uniform, audit_ids))).encode()
-    rows = np.frombuffer(text, dtype=np.uint8).reshape(-1, _LENGTH)
+    return hash_rows(cluster, np.frombuffer(text, dtype=np.uint8).reshape(-1, _LENGTH))
+
+
+def hash_rows(cluster: str, rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """`hash_ids` of IDs as long as a UUID, as rows of bytes."""
     words = np.zeros((len(rows), 5), dtype="<u8")
     words[:, :4] = np.ascontiguousarray(rows[:, :32]).view("<u8")
     words[:, 4] = np.ascontiguousarray(rows[:, 32:]).view("<u4")[:, 0]

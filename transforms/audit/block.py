@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from transforms.audit.account import Account
 from transforms.audit.event import Event
 
-BLOCK_SIZE: Final = 1 << 20  # of input read at once; one range of the ledger
-PIECE_SIZE: Final = 256 << 10  # of it that goes through the steps at once: larger pieces leave the processor's caches, at a fifth more time
+BLOCK_SIZE: Final = 4 << 20  # of input read at once; one range of the ledger, and so much is looked at for the stages of a request
+PIECE_SIZE: Final = 256 << 10  # of it that goes through the steps at once as events: larger pieces leave the processor's caches
 LINE_LIMIT: Final = 64 << 20
 DEFAULT_CLUSTER: Final = "default"
 
@@ -63,7 +63,8 @@ class RawBlock(msgspec.Struct, gc=False):
 class EventBlock(msgspec.Struct, gc=False):
     """Events of one block, parsed. Carries raw content until the step that redacts, so it never leaves the worker.
 
-    `loose` are events that must meet others of their audit ID, each with its request and content hashes (`merge_stages`).
+    `rows` are the plain requests, which are no events any more (`rows.plain_rows.Rows`); `loose` are events that must meet others of
+    their audit ID, each with its request and content hashes (`merge_stages`).
     """
 
     split: Split
@@ -72,3 +73,4 @@ class EventBlock(msgspec.Struct, gc=False):
     dead_letters: list[DeadLetter]
     last: bool = False
     loose: list[tuple[Event, bytes, list[bytes]]] = []
+    rows: Any = None

@@ -35,7 +35,7 @@ _SAID: Final = (  # a scalar or a list that it is the key of, an assignment, a w
 _RARE: Final = (
     rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat)|jwt|pepper|bindpw|rootpw|access[ _.\-]?key[ _.\-]?id|"
     rb"private[ _.\-]?key[ _.\-]?id|secret_key_base|seed_?phrase|"
-    rb"(?:routing|pagerduty)[ _.\-]?keys?|auth(?:orization)?[ _.\-]?code|senha|contrase(?:n|\xc3\xb1)a|mot_de_passe|"
+    rb"(?:routing|pagerduty)[ _.\-]?keys?|auth(?:orization)?[ _.\-]?code|"
     rb"credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|"
     rb"(?:[ _.\-]|basic|http)auth|webhook[_\-]?url|secret[_\-]?id|dockercfg|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)"
     rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"
@@ -62,7 +62,6 @@ _SECRET_TYPES: Final = (
     rb"bootstrap\.kubernetes\.io/token|helm\.sh/release\.v[0-9])"
 )
 _ENDS: Final = rb"\\*" + _QUOTE + _S + rb"*[,}]"
-_BREAK: Final = rb"(?:\\[nrt]|[\x09-\x0d ])"
 _COMMA_VALUE: Final = rb"," + _S + rb"*\\*\"value"
 
 # `"DB_PASSWORD","value":` with anything odd about it: escapes, spaces, no string
@@ -115,9 +114,6 @@ _PATTERNS: Final = (
     (SEARCH, rb"authorization" + _SCALAR),
     (SEARCH, rb"\b(?:bearer|basic)" + _S + rb"+[a-z._~+/\-]*[0-9=]"),
     (SEARCH, _RARE + _SCALAR),
-    # a variable and its value in JSON within a string, as in what kubectl applied last
-    (SEARCH, _RARE + rb"\\+\"" + _BREAK + rb"*," + _BREAK + rb"*\\+\"value"),
-    (SEARCH, rb"(?:pass|secret|token|key)[a-z0-9 _.\-]*\\+\"," + _BREAK + rb"+\\+\"value"),
     (SEARCH, rb"\"-[^\"]*(?:pwd|creds?|credentials|auth|cookie|jwt|psk)\"" + _S + rb"*,"),
     (SEARCH, rb"\"auth\\*\"" + _S + rb"*:" + _S + rb"*\\*\""),
     (SEARCH, rb"[\x09-\x0d \"](?:-u|--user|--proxy-user)[\x09-\x0d =\",]*[^\x09-\x0d :\"'<,]+:"),

@@ -15,6 +15,10 @@ LEVELS: Final = ("None", "Metadata", "Request", "RequestResponse")
 STAGES: Final = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Panic")
 EARLY_STAGES: Final = frozenset({"RequestReceived", "ResponseStarted"})
 FINAL_STAGES: Final = frozenset({"ResponseComplete", "Panic"})
+# Requests that have a stage ResponseStarted, and may end long after it: the API server's own list.
+LONG_RUNNING_VERBS: Final = frozenset({"watch", "proxy"})
+LONG_RUNNING_SUBRESOURCES: Final = frozenset({"attach", "exec", "proxy", "log", "portforward"})
+ODD_BEFORE: Final = 1_388_534_400_000_000  # 2014: Kubernetes is younger
 
 Text = str | UnsetType
 ABSENT: Final = Raw()

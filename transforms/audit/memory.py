@@ -53,6 +53,11 @@ class SettledRows:
         self._groups: list[tuple[str, str | None]] = []
         self._stages = bytearray()
         self._digests: list[bytes] = []
+        self._packed: list[bytes] = []
+
+    def add_many(self, ids: NDArray[np.uint64], stage: str, digests: bytes) -> None:
+        """Events of one stage, by the numbers of their audit IDs; `digests` joined."""
+        self._packed.append(pack_rows(ids, bytes([STAGE_CODES[stage]]) * len(ids), digests))
 
     def add(self, cluster: str, audit_id: str | None, stage: str, digested: bytes) -> None:
         """An event."""
@@ -74,7 +79,7 @@ class SettledRows:
             clusters.setdefault(cluster, []).append(at)
         for cluster, places in clusters.items():
             ids[places] = hash_ids(cluster, [_NO_ID if (found := self._groups[at][1]) is None else found for at in places])
-        out = pack_rows(ids, bytes(self._stages), b"".join(self._digests))
+        out = b"".join((*self._packed, pack_rows(ids, bytes(self._stages), b"".join(self._digests))))
         self.__init__()  # type: ignore[misc]
         return out
 

@@ -16,8 +16,9 @@ from msgspec import UNSET, Raw
 
 from transforms.audit.audit_ids import hash_groups
 from transforms.audit.block import DEFAULT_CLUSTER
-from transforms.audit.event import EARLY_STAGES, FINAL_STAGES, Event
+from transforms.audit.event import EARLY_STAGES, FINAL_STAGES, LONG_RUNNING_SUBRESOURCES, LONG_RUNNING_VERBS, Event
 from transforms.audit.parts import decode_reference, impersonated_part, json_text, source_ips_part, status_part, user_part
+from transforms.audit.rows.columns import ALONE
 from transforms.audit.times import fits_micros
 
 if TYPE_CHECKING:
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
 
     from transforms.audit.block import EventBlock, Split
     from transforms.audit.memory import Memory
+    from transforms.audit.rows.plain_rows import Rows
 
-# Requests that have a stage ResponseStarted, and may end long after it: the API server's own list.
-LONG_RUNNING_VERBS: Final = frozenset({"watch", "proxy"})
-LONG_RUNNING_SUBRESOURCES: Final = frozenset({"attach", "exec", "proxy", "log", "portforward"})
 PENDING_LIMIT: Final = 50_000
 # Where a large split goes on with a log, the first final events' earlier stages may stand in the split or file before. Until so many
 # came without, they are presumed to, for to be wrong about one of them is to reduce the whole split again.
@@ -198,6 +197,9 @@ class StageMerger:
 
     def feed(self, block: EventBlock) -> None:
         """Leave the settled events in the block, those among them that waited in earlier blocks, and set the loose ones apart."""
+        if block.rows is not None:
+            block.rows, fallen = self._merge_rows(block.rows)
+            block.events = fallen + block.events
         groups: dict[Any, Any] = {}
         settled: list[Event] = []
         loose: list[Event] = []
@@ -242,6 +244,26 @@ class StageMerger:
             waiting.clear()
         block.events = settled
         block.loose = [(event, request_hash(event, self._key), content_hashes(event, self._key)) for event in loose]
+
+    def _merge_rows(self, rows: Rows) -> tuple[Rows, list[Event]]:
+        """The rows that are settled, and the events of those that are not, or not yet."""
+        alone = rows.partners == ALONE
+        stays = np.ones(len(rows), dtype=bool) if self._merge else alone.copy()
+        if len(self._recalled) or self._memory is not None:
+            hashes = rows.hashed(self._fixed or DEFAULT_CLUSTER)
+            stays &= ~np.isin(hashes, self._recalled)
+            if self._memory is not None:
+                stays &= ~self._memory.known(hashes)
+        self._paired += int((stays & ~alone).sum())
+        if self._merge:
+            expected = self._paired > self._alone
+            lone = np.flatnonzero(stays & alone)
+            for place, audit_id in zip(lone.tolist(), rows.audit_ids(lone), strict=True):
+                if expected or audit_id in self._waiting or rows.long_running(place):
+                    stays[place] = False
+        self._alone += int((stays & alone).sum())
+        fallen = [event for place in np.flatnonzero(~stays).tolist() for event in rows.decided(place) if event is not None]
+        return rows.take(stays), fallen
 
     def _forced(self, groups: dict[Any, Any]) -> set[Any]:
         ordered, hashes = hash_groups(groups, self._fixed or DEFAULT_CLUSTER)

@@ -11,73 +11,61 @@ from msgspec import UNSET
 from transforms.audit.block import DeadLetter, EventBlock, RawBlock
 from transforms.audit.event import Event
 from transforms.audit.recognise import recognise
+from transforms.audit.rows.plain_rows import read_rows, read_rows_of_items
 from transforms.audit.times import note_times
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 STEP: Final = "ParseEvents"
+_SAID: Final = {
+    "SOURCE_GAP": "lost before it was read",
+    "UNRECOGNISED_FILE": "no record of the file is anything that is known",
+    "BROKEN_STREAM": "the compressed stream breaks off here",
+    "LINE_TOO_LONG": "longer than a line may be",
+    "ITEM_TOO_LONG": "longer than an item may be",
+}
+_BROKEN: Final = "the document is broken here"
 _decode = msgspec.json.Decoder(Event).decode
 _errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
-def parse_events(block: RawBlock, key: bytes) -> EventBlock:
+def parse_events(block: RawBlock, key: bytes, *, rows: bool = False) -> EventBlock:
     """The events of a block, in order; every event is counted in the block's account. Never raises, whatever the input.
 
-    A line that is one event is decoded here; lists, envelopes, odd shapes and what is broken go to `recognise`.
+    With `rows` the plain requests are set apart from the events, for steps that know rows. A line that is one event is decoded here;
+    lists, envelopes, odd shapes and what is broken go to `recognise`.
     """
     parsed = EventBlock(split=block.split, account=block.account, events=[], dead_letters=[], last=block.last)
-    if block.items is None:
-        _parse_lines(block, key, parsed)
+    if block.items is not None:
+        _parse_items(block, block.items, key, parsed, rows=rows)
+    elif rows and not block.unterminated:
+        parsed.rows, other = read_rows(block)
+        _parse_records(block, other, key, parsed)
     else:
-        _parse_items(block, block.items, key, parsed)
+        _parse_records(block, _lines(block), key, parsed)
+    if parsed.rows is not None:
+        parsed.account.events += parsed.rows.events
     parsed.account.events += len(parsed.events)
     note_times({event.stageTimestamp for event in parsed.events})  # of a request's first stage it is also when it was received
     return parsed
 
 
-def _parse_lines(block: RawBlock, key: bytes, parsed: EventBlock) -> None:
-    offset, account, append = block.offset, block.account, parsed.events.append
-    all_ascii = block.data.isascii()
+def _lines(block: RawBlock) -> Iterator[tuple[int, int, bytes]]:
+    offset = block.offset
     for line in block.data.split(b"\n"):
-        size = len(line)
-        if size:
-            try:
-                event = _decode(line)
-                if not all_ascii and not line.isascii():
-                    line.decode()  # what the decoder skips it does not check
-                plain = event.stage is not UNSET and event.level is not UNSET and event.auditID is not UNSET
-            except _errors:
-                plain = False
-            if plain:
-                event.offset = offset  # type: ignore[assignment]
-                event.item = 0  # type: ignore[assignment]
-                event.size = size  # type: ignore[assignment]
-                event.account = account  # type: ignore[assignment]
-                append(event)
-            elif not line.isspace():
-                _parse_odd(line, offset, 0, key, parsed, unterminated=block.unterminated)
-        offset += size + 1
+        yield offset, 0, line
+        offset += len(line) + 1
 
 
-def _parse_items(block: RawBlock, items: Sequence[tuple[int, int, bytes | None, str | None]], key: bytes, parsed: EventBlock) -> None:
+def _parse_records(block: RawBlock, records: Iterable[tuple[int, int, bytes]], key: bytes, parsed: EventBlock) -> None:
     account, append = block.account, parsed.events.append
-    for offset, item, raw, code in items:
-        if code is not None:
-            said = {
-                "SOURCE_GAP": "lost before it was read",
-                "UNRECOGNISED_FILE": "no record of the file is anything that is known",
-                "BROKEN_STREAM": "the compressed stream breaks off here",
-                "LINE_TOO_LONG": "longer than a line may be",
-                "ITEM_TOO_LONG": "longer than an item may be",
-            }.get(code, "the document is broken here")
-            _bury(parsed, key, code, said, raw or b"", offset, item)
-            continue
-        record = raw or b""
+    all_ascii = block.items is None and block.data.isascii()
+    for offset, item, record in records:
         try:
             event = _decode(record)
-            if not record.isascii():
-                record.decode()
+            if not all_ascii and not record.isascii():
+                record.decode()  # what the decoder skips it does not check
             plain = event.stage is not UNSET and event.level is not UNSET and event.auditID is not UNSET
         except _errors:
             plain = False
@@ -87,8 +75,25 @@ def _parse_items(block: RawBlock, items: Sequence[tuple[int, int, bytes | None, 
             event.size = len(record)  # type: ignore[assignment]
             event.account = account  # type: ignore[assignment]
             append(event)
-        else:
+        elif block.items is not None or not (record.isspace() or not record):
             _parse_odd(record, offset, item, key, parsed, unterminated=block.unterminated)
+
+
+def _parse_items(
+    block: RawBlock, items: Sequence[tuple[int, int, bytes | None, str | None]], key: bytes, parsed: EventBlock, *, rows: bool
+) -> None:
+    records: list[tuple[int, int, bytes]] = []
+    broken: list[tuple[int, int, bytes]] = []
+    for offset, item, raw, code in items:
+        if code is not None:
+            _bury(parsed, key, code, _SAID.get(code, _BROKEN), raw or b"", offset, item)
+        elif rows and raw and b"\n" not in raw:
+            records.append((offset, item, raw))
+        else:
+            broken.append((offset, item, raw or b""))
+    if rows and records:
+        parsed.rows, records = read_rows_of_items(records, block.account)
+    _parse_records(block, [*records, *broken], key, parsed)
 
 
 def _parse_odd(record: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, *, unterminated: bool = False) -> None:

@@ -102,7 +102,8 @@ def _place(kind: str, path: str) -> bytes:
     return avro.string(kind) + avro.string(path)
 
 
-def _marks(reductions: list[Reduction] | None, flags: list[str] | None) -> bytes:
+def marks_part(reductions: list[Reduction] | None, flags: list[str] | None) -> bytes:
+    """Reductions and flags, the record's last fields."""
     cuts = avro.EMPTY
     if reductions:
         cuts = avro.array([_place(kind, path) + avro.long(count) + avro.long(size) for kind, path, count, size in sorted(reductions)])
@@ -156,7 +157,7 @@ def encode_event(event: Event, cluster: str, stream: bytes, time: Time | None = 
         body, key = content_and_key(event, reached, plain)
         identity = blake2b(name + body, digest_size=16).digest()
         front = (body, name, identity, stream, avro.long(event.offset), avro.long(event.item))  # type: ignore[arg-type]
-        marks = _PLAIN_MARKS if event.reductions is None and event.flags is None else _marks(event.reductions, event.flags)
+        marks = _PLAIN_MARKS if event.reductions is None and event.flags is None else marks_part(event.reductions, event.flags)
         if type(shared) is Redacted:
             front = (b"".join(front),)
             shared.encoded = front, key, marks, identity
@@ -192,6 +193,6 @@ def encode_loose(event: LooseEvent, merged: list[LooseEvent]) -> bytes:
             source,
             _stages(stages),
             avro.NULL if event.rule is None else avro.SOME + avro.long(event.rule),
-            _marks(event.reductions, event.flags),
+            marks_part(event.reductions, event.flags),
         )
     )

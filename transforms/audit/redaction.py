@@ -178,6 +178,40 @@ class Redactor:
         if event.authenticationMetadata is not ABSENT:
             self._head(event, "authenticationMetadata", bytes(event.authenticationMetadata))
 
+    # -- parts of events, judged apart from them (`rows`)
+
+    def leaves_uri(self, uri: str) -> bool:
+        """Whether a URI stays as it is, and is that of nothing sensitive."""
+        clean, where, _, cuts = self._uri(uri)
+        return clean == uri and not cuts and where.shape is None
+
+    def leaves_caller(self, user: bytes, addresses: bytes, agent: Any) -> bool:
+        """Whether who called stays as it is."""
+        event = Event(user=user, sourceIPs=addresses, userAgent=agent)  # type: ignore[arg-type]
+        self._caller(event)
+        return event.reductions is None and (event.user, event.sourceIPs, event.userAgent) == (user, addresses, agent)
+
+    def leaves_reference(self, reference: bytes) -> bool:
+        """Whether a reference stays as it is, and is that of nothing sensitive."""
+        event = Event(objectRef=reference)  # type: ignore[arg-type]
+        self._reference(event, reference)
+        return event.reductions is None and event.objectRef == reference and shape_of_reference(reference) is None
+
+    def leaves_status(self, status: bytes) -> bool:
+        """Whether a status stays as it is."""
+        event = Event(responseStatus=status)  # type: ignore[arg-type]
+        return not (status and self._head(event, "responseStatus", status)) and event.reductions is None
+
+    def leaves_annotations(self, annotations: bytes) -> bool:
+        """Whether annotations stay as they are."""
+        event = Event(annotations=annotations)  # type: ignore[arg-type]
+        return not (annotations and self._head(event, "annotations", annotations)) and event.reductions is None
+
+    def redact_bodies(self, event: Event, uri: str, status: bytes) -> None:
+        """Redact the bodies of an event of nothing sensitive, with this URI and status. Raises what must withhold the whole event."""
+        _, where, searched, _ = self._uri(uri)
+        self._ordinary(event, where, searched, status)
+
     def _caller(self, event: Event) -> None:
         """Redact who called, and from where: few combinations make up a log, and most are innocent."""
         caller = (event.userAgent, bytes(event.user), bytes(event.sourceIPs))

@@ -10,6 +10,8 @@ from transforms.audit.cycle import memory_of
 from transforms.audit.managed_fields import strip_managed_fields
 from transforms.audit.merge_stages import StageMerger
 from transforms.audit.parse_events import parse_events
+from transforms.audit.rows.redact_rows import redact_rows, strip_rows
+from transforms.audit.settings import ODD_AFTER
 from transforms.audit.settle_events import EventSettler, Unit
 
 if TYPE_CHECKING:
@@ -17,11 +19,14 @@ if TYPE_CHECKING:
 
     from transforms.audit.block import EventBlock, RawBlock, Split
     from transforms.audit.cycle import Cycle
+    from transforms.audit.event import Event
     from transforms.audit.settings import Compiled
 
 
 def strip_block(block: EventBlock, *, keep: bool = False) -> None:
     """Take managedFields out of a block's events; with `keep` only where the policy omits them."""
+    if block.rows is not None:
+        strip_rows(block.rows, keep=keep)
     take_over(block.events, keep=keep)
     for event in block.events:
         if (not keep or event.strips) and type(event.shared) is not Redacted:
@@ -34,6 +39,10 @@ def strip_block(block: EventBlock, *, keep: bool = False) -> None:
 def redact_block(compiled: Compiled, block: EventBlock) -> None:
     """Redact a block's events; from here on their content may leave the worker."""
     redact, keep = compiled.redactor.redact, compiled.settings.keep_managed_fields
+    fallen: list[Event] = []
+    if block.rows is not None:
+        latest = compiled.settings.started + ODD_AFTER
+        block.rows, fallen = redact_rows(block.rows, compiled.redactor, latest, keep=keep)
     for event in block.events:
         if event.shared is None:
             redact(event)
@@ -41,6 +50,7 @@ def redact_block(compiled: Compiled, block: EventBlock) -> None:
             redact_once(event, redact, keep=keep)
     for event, *_ in block.loose:
         redact(event)
+    block.events += fallen
 
 
 def reduce_split(
@@ -56,7 +66,7 @@ def reduce_split(
     merger = StageMerger(split, compiled.key, merge=compiled.settings.merge, recalled=recalled, memory=memory)
     settler = EventSettler(compiled, split, trace, followed=cycle is not None)
     for block in blocks:
-        parsed = parse_events(block, compiled.key)
+        parsed = parse_events(block, compiled.key, rows=trace is None)
         apply_policy(compiled.policy, parsed, trace)
         merger.feed(parsed)
         strip_block(parsed, keep=compiled.settings.keep_managed_fields)

@@ -9,11 +9,11 @@ import msgspec
 
 from transforms.audit.aggregate_reads import WINDOW, ReadGuard
 from transforms.audit.catalogue import load_catalogue
+from transforms.audit.event import ODD_BEFORE
 from transforms.audit.guards import load_guards
 from transforms.audit.policy import Policy, load_policy
 from transforms.audit.redaction import Redactor
 
-ODD_BEFORE: Final = 1_388_534_400_000_000  # 2014: Kubernetes is younger
 ODD_AFTER: Final = 86_400_000_000  # a day ahead of the run's start
 HOUR: Final = 3_600_000_000
 UNKNOWN_HOUR: Final = -1

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from transforms.audit import avro
-from transforms.audit.account import Account, sum_accounts
+from transforms.audit.account import Account, sum_accounts, weigh_cuts
 from transforms.audit.aggregate_reads import Reads, addresses
 from transforms.audit.audit_ids import hash_groups
 from transforms.audit.avro_blocks import AvroBlock, BlockBuilder
 from transforms.audit.block import DEFAULT_CLUSTER, DeadLetter, EventBlock, Split
+from transforms.audit.event import ODD_BEFORE
 from transforms.audit.guards import FOLDABLE_VERBS
 from transforms.audit.memory import SettledRows
 from transforms.audit.merge_stages import ends_alone
@@ -19,18 +20,19 @@ from transforms.audit.parts import NO_OBJECT
 from transforms.audit.read_summary import ReadSummary
 from transforms.audit.record import content, content_and_key, digest, encode_event, source_part, stream_part
 from transforms.audit.resolve_copies import LooseEvent
-from transforms.audit.settings import HOUR, ODD_AFTER, ODD_BEFORE, UNKNOWN_HOUR
+from transforms.audit.rows.settle_rows import Target, settle_rows
+from transforms.audit.settings import HOUR, ODD_AFTER, UNKNOWN_HOUR
 from transforms.audit.times import time_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transforms.audit.event import Event, Reduction
+    from transforms.audit.event import Event
+    from transforms.audit.rows.plain_rows import Rows
     from transforms.audit.settings import Compiled
 
 ROWS_LIMIT = 20_000
 EXEMPLAR_BYTES = 64 << 20
-LOOSE_BYTES = 32 << 20
 HASHED_AT_ONCE: Final = 4096
 LOOSE: Final = "loose"
 
@@ -70,7 +72,6 @@ class EventSettler:
         self._ids: list[bytes] = []
         self._unhashed: list[Any] = []  # groups (`audit_ids`): many at once cost a fraction of a block's at a time
         self._loose: list[LooseEvent] = []
-        self._loose_bytes = 0
         self._settled = SettledRows() if followed else None
 
     def feed(self, block: EventBlock) -> Unit | None:
@@ -80,13 +81,13 @@ class EventSettler:
             self._builder.add("dead_letters", UNKNOWN_HOUR, NO_OBJECT, encode_dead_letter(letter, self._stream))
             if self._trace:
                 self._trace(letter, "dead_letter", letter.code)
+        if block.rows is not None:
+            self._settle_rows(block.rows)
         self._settle(block.events)
         self._unhashed += map(self._group, block.events)
         if len(self._unhashed) > HASHED_AT_ONCE:
             self._hash_ids()
-        loose = [self._loosen(event, request, items) for event, request, items in block.loose]
-        self._loose += loose
-        self._loose_bytes += sum(len(event.content) for event in loose)
+        self._loose += [self._loosen(event, request, items) for event, request, items in block.loose]
         return self._take(last=block.last)
 
     def _hash_ids(self) -> None:
@@ -145,6 +146,12 @@ class EventSettler:
         if events:
             for outcome, size in (("kept", kept), ("folded", folded), ("merged", before)):
                 account.weigh(outcome, size)
+
+    def _settle_rows(self, rows: Rows) -> None:
+        guard = self._compiled.read_guard if self._compiled.settings.fold else None
+        cluster = self._split.cluster or DEFAULT_CLUSTER
+        settle_rows(rows, Target(cluster, self._stream, guard, self._reads, self._builder, self._settled))
+        self._ids.append(rows.hashed(cluster).tobytes())
 
     def _note_folded(self, event: Event, moment: int) -> None:
         window = moment - moment % self._compiled.settings.window
@@ -210,25 +217,18 @@ class EventSettler:
 
     def _take(self, *, last: bool) -> Unit | None:
         blocks = self._builder.rest() if last else self._builder.full()
-        many = len(self._reads) > ROWS_LIMIT or len(self._loose) > ROWS_LIMIT
-        many = many or self._reads.held > EXEMPLAR_BYTES or self._loose_bytes > LOOSE_BYTES
+        many = len(self._reads) > ROWS_LIMIT or len(self._loose) > ROWS_LIMIT or self._reads.held > EXEMPLAR_BYTES
         if not (last or blocks or many):
             return None
         self._hash_ids()
         reads = self._reads.flush(self._split.file, self._record) if last or many else {}
         settled = b"" if self._settled is None else self._settled.packed()
         unit = Unit(blocks, reads, self._loose, sum_accounts(self._accounts) if last else [], b"".join(self._ids), settled)
-        self._ids, self._loose, self._loose_bytes = [], [], 0
+        self._ids, self._loose = [], []
         return unit
 
     def _record(self, event: Event, cluster: str) -> bytes:
         return encode_event(event, cluster, self._stream)[0]
-
-
-def weigh_cuts(account: Account, reductions: list[Reduction]) -> None:
-    """Add what was cut from a kept event to the account's sizes: managedFields, and everything else as redaction."""
-    for kind, _, _, size in reductions:
-        account.weigh("managedFields" if kind == "managedFields" else "redaction", size)
 
 
 def encode_dead_letter(letter: DeadLetter, stream: bytes) -> bytes:

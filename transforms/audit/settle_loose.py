@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from transforms.audit.account import Account
+from transforms.audit.account import Account, weigh_cuts
 from transforms.audit.avro_blocks import BlockBuilder
 from transforms.audit.cycle import Cycle, memory_of
 from transforms.audit.memory import SettledRows, row_id
@@ -12,7 +12,7 @@ from transforms.audit.read_summary import ReadSummary, merge_rows
 from transforms.audit.record import digest, encode_loose
 from transforms.audit.resolve_copies import NEVER_COMPLETED, PENDING, Earlier, LooseEvent, resolve_copies
 from transforms.audit.settings import hour_of
-from transforms.audit.settle_events import Unit, weigh_cuts
+from transforms.audit.settle_events import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

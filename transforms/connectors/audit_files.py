@@ -112,10 +112,16 @@ def stream_of(split: Split) -> Iterator[IO[bytes]]:
 
 
 def read_blocks(
-    split: Split, key: bytes, block_size: int = BLOCK_SIZE, open_stream: Callable[[Split], AbstractContextManager[IO[bytes]]] = stream_of
+    split: Split,
+    key: bytes,
+    block_size: int = BLOCK_SIZE,
+    open_stream: Callable[[Split], AbstractContextManager[IO[bytes]]] = stream_of,
+    *,
+    piece_size: int = PIECE_SIZE,
 ) -> Iterator[RawBlock]:
     """The blocks of a split, in order; the last one says so. Memory: a few blocks, or the longest line.
 
+    `block_size` of the ranges, which go on in pieces of `piece_size` of whole lines: what becomes rows, best whole.
     A line beyond LINE_LIMIT, and what follows a break in a compressed stream, become one dead letter each. Raises OSError
     where the file cannot be read at all.
     """
@@ -127,10 +133,10 @@ def read_blocks(
         elif split.start == 0 and is_foreign(head) and not _mentions_events(split, open_stream):
             yield _unrecognised(split, reader, key, block_size)
         elif needs_joiner(head):
-            joined = _joined(split, _lines(split, reader, key, block_size))
+            joined = _joined(split, _lines(split, reader, key, block_size, piece_size))
             yield from _last_marked(split, joined, key)
         else:
-            yield from _last_marked(split, _lines(split, reader, key, block_size), key)
+            yield from _last_marked(split, _lines(split, reader, key, block_size, piece_size), key)
 
 
 def in_one_piece(head: bytes, *, whole: bool) -> bool:
@@ -245,7 +251,7 @@ class _Stream:
         return self._peeked
 
 
-def _lines(split: Split, reader: _Stream, key: bytes, block_size: int) -> Iterator[RawBlock]:
+def _lines(split: Split, reader: _Stream, key: bytes, block_size: int, piece_size: int) -> Iterator[RawBlock]:
     at = split.start
     carry = b""
     while chunk := reader.read(block_size):
@@ -259,18 +265,20 @@ def _lines(split: Split, reader: _Stream, key: bytes, block_size: int) -> Iterat
         if not cut:
             carry += chunk
             continue
-        yield from _pieces(split, at, carry, chunk, cut, key)
+        yield from _pieces(split, at, carry, chunk, cut, key, piece_size)
         at += len(carry) + cut
         carry = chunk[cut:]
     if carry:
-        yield from _pieces(split, at, b"", carry, len(carry), key, unterminated=True)
+        yield from _pieces(split, at, b"", carry, len(carry), key, piece_size, unterminated=True)
         at += len(carry)
     if reader.broken:
         account = Account(split.file, at, at, mac=hmac.digest(key, b"", "sha256"))
         yield RawBlock(split, account, at, b"", items=[(at, 0, None, "BROKEN_STREAM")])
 
 
-def _pieces(split: Split, at: int, carry: bytes, data: bytes, size: int, key: bytes, *, unterminated: bool = False) -> Iterator[RawBlock]:
+def _pieces(
+    split: Split, at: int, carry: bytes, data: bytes, size: int, key: bytes, piece_size: int, *, unterminated: bool = False
+) -> Iterator[RawBlock]:
     """One range, in pieces of whole lines: `carry`, then the first `size` bytes of `data`, each of them copied once.
 
     Each piece has a partial account of the range, the first one the MAC.
@@ -279,7 +287,7 @@ def _pieces(split: Split, at: int, carry: bytes, data: bytes, size: int, key: by
     mac.update(memoryview(data)[:size])
     end_of_range, place, start, digest = at + len(carry) + size, at, 0, mac.digest()
     while start < size:
-        end = data.find(b"\n", min(start + PIECE_SIZE, size), size) + 1 or size
+        end = data.find(b"\n", min(start + piece_size, size), size) + 1 or size
         piece = carry + data[start:end] if carry else data[start:end]
         yield RawBlock(split, Account(split.file, at, end_of_range, size=len(piece), mac=digest), place, piece, unterminated=unterminated)
         place += len(piece)

@@ -8,7 +8,7 @@ from operator import contains, itemgetter
 from typing import TYPE_CHECKING, Final
 
 from transforms.audit.account import Account
-from transforms.audit.block import PIECE_SIZE, RawBlock
+from transforms.audit.block import BLOCK_SIZE, RawBlock
 from transforms.audit.joiner import Joiner
 from transforms.connectors import held_pieces
 from transforms.connectors.audit_files import read_blocks
@@ -36,13 +36,15 @@ def let_go(path: str) -> None:
     _held.pop(path, None)
 
 
-def read_split(split: Split, key: bytes) -> Iterator[RawBlock]:
+def read_split(split: Split, key: bytes, piece_size: int = BLOCK_SIZE) -> Iterator[RawBlock]:
     """The blocks of a split, be it of a file, a held piece of one, held messages or a gap. Raises OSError where a file cannot be read."""
     if split.path == GAP:
         return gap_blocks(split, key)
     if split.path.startswith(SCHEME):
-        return message_blocks(split, key)
-    return held_pieces.piece_blocks(split, key) if split.path.startswith(held_pieces.SCHEME) else read_blocks(split, key)
+        return message_blocks(split, key, piece_size)
+    if split.path.startswith(held_pieces.SCHEME):
+        return held_pieces.piece_blocks(split, key, piece_size)
+    return read_blocks(split, key, piece_size=piece_size)
 
 
 def gap_blocks(split: Split, key: bytes) -> Iterator[RawBlock]:
@@ -52,7 +54,7 @@ def gap_blocks(split: Split, key: bytes) -> Iterator[RawBlock]:
     yield RawBlock(split, account, split.start, b"", items=[(split.start, 0, None, "SOURCE_GAP")], last=True)
 
 
-def message_blocks(split: Split, key: bytes) -> Iterator[RawBlock]:
+def message_blocks(split: Split, key: bytes, piece_size: int) -> Iterator[RawBlock]:
     """One range, in pieces of whole messages. The range's MAC is of each value after its length (8 bytes, big-endian).
 
     The parts of a split GKE entry and the halves of a GKE operation are put together where all of them are in the split.
@@ -71,7 +73,7 @@ def message_blocks(split: Split, key: bytes) -> Iterator[RawBlock]:
         if record:
             piece.append((offset, 0, record, None))
         size += len(record)
-        if size >= PIECE_SIZE:
+        if size >= piece_size:
             size = min(size, left)
             left -= size
             yield RawBlock(split, Account(split.file, split.start, end, size=size), offset, b"", items=piece)

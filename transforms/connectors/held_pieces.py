@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
-from transforms.audit.block import BLOCK_SIZE
+from transforms.audit.block import BLOCK_SIZE, PIECE_SIZE
 from transforms.connectors.audit_files import decompressed, read_blocks
 
 if TYPE_CHECKING:
@@ -99,10 +99,11 @@ def let_go(path: str) -> None:
         os.close(piece.descriptor)
 
 
-def piece_blocks(split: Split, key: bytes) -> Iterator[RawBlock]:
+def piece_blocks(split: Split, key: bytes, piece_size: int = PIECE_SIZE) -> Iterator[RawBlock]:
     """The blocks of a held piece, exactly those that reading the same stretch of its file gives."""
     # Only a reader that asks for more learns that a stream broke off.
-    return read_blocks(msgspec.structs.replace(split, end=None) if _held[split.path].breaks else split, key, open_stream=_open)
+    whole = msgspec.structs.replace(split, end=None) if _held[split.path].breaks else split
+    return read_blocks(whole, key, open_stream=_open, piece_size=piece_size)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.audit.envelopes.test_gke import entry
-from transforms.audit.block import PIECE_SIZE, RawBlock, Split
+from transforms.audit.block import BLOCK_SIZE, RawBlock, Split
 from transforms.connectors.held_messages import hold, let_go, read_split
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def test_messages_are_items_at_their_offsets_and_empty_ones_hold_nothing():
 
 
 def test_many_messages_come_in_pieces_whose_sizes_add_up():
-    messages = [(at, b"x" * (PIECE_SIZE // 2)) for at in range(5)]
+    messages = [(at, b"x" * (BLOCK_SIZE // 2)) for at in range(5)]
     blocks = blocks_of(messages, 5)
     assert items(blocks) == messages
-    assert [block.account.size for block in blocks] == [PIECE_SIZE, PIECE_SIZE, PIECE_SIZE // 2]
+    assert [block.account.size for block in blocks] == [BLOCK_SIZE, BLOCK_SIZE, BLOCK_SIZE // 2]
     assert [block.last for block in blocks] == [False, False, True]
 
 

@@ -1,0 +1,183 @@
+"""Rows as Avro records (`record.encode_event`): their parts are encoded already, and copied one after another."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from transforms.audit.rows.columns import EARLY, ID, ID_LENGTH, KIND, REFERENCE, REFERENCE_END, VERB, VERB_END
+from transforms.audit.rows.compiled.blake2b import DIGEST, blake2b
+from transforms.audit.rows.compiled.eight_bytes import copy, inner
+from transforms.audit.rows.compiled.scan_lines import REFERENCE_KEYS, member
+
+_NULL: Final = 0
+_SOME: Final = 2
+_QUOTE: Final = 34
+
+
+def _string(text: str) -> Any:
+    return np.frombuffer(bytes([2 * len(text)]) + text.encode(), dtype=np.uint8)
+
+
+_METADATA = _string("Metadata")
+_REQUEST = _string("Request")
+_RESPONSE = _string("RequestResponse")
+_COMPLETE = _string("ResponseComplete")
+_RECEIVED = _string("RequestReceived")
+
+
+@inner
+def _long(value: Any, out: Any, at: int) -> int:
+    zigzag = np.uint64(value) << np.uint64(1)  # nothing here is negative
+    while zigzag > np.uint64(0x7F):
+        out[at] = np.uint8(zigzag & np.uint64(0x7F) | np.uint64(0x80))
+        zigzag >>= np.uint64(7)
+        at += 1
+    out[at] = np.uint8(zigzag)
+    return at + 1
+
+
+@inner
+def _some(data: Any, start: int, end: int, out: Any, at: int) -> int:
+    out[at] = _SOME
+    at = _long(end - start, out, at + 1)
+    return copy(data, start, end - start, out, at)
+
+
+@inner
+def _time(moment: Any, out: Any, at: int) -> int:
+    out[at] = _SOME
+    return _long(moment, out, at + 1)
+
+
+@inner
+def _part(words: Any, part: int, out: Any, at: int) -> int:
+    """A part that is encoded already, or null."""
+    if part < 0:
+        out[at] = _NULL
+        return at + 1
+    encoded, places = words
+    return copy(encoded, places[part, 0], places[part, 1] - places[part, 0], out, at)
+
+
+@inner
+def _reference(data: Any, row: Any, out: Any, at: int) -> int:
+    """A reference whose members are plain strings in the order of the schema, or null."""
+    if row[REFERENCE_END] == 0:
+        out[at] = _NULL
+        return at + 1
+    out[at] = _SOME
+    at += 1
+    end = row[REFERENCE_END]
+    read = row[REFERENCE]
+    for place in range(8):
+        value = member(data, read, end, REFERENCE_KEYS[place])
+        if value < 0:
+            out[at] = _NULL
+            at += 1
+            continue
+        read = value
+        while data[read] != _QUOTE:
+            read += 1
+        at = _some(data, value, read, out, at)
+        read += 1
+    return at
+
+
+@inner
+def _content(
+    data: Any, row: Any, early: bool, level: int, parts: Any, words: Any, bodies: Any, spans: Any, moments: Any, out: Any, at: int
+) -> int:
+    at = copy(_METADATA, 0, len(_METADATA), out, at) if level == 0 else at
+    at = copy(_REQUEST, 0, len(_REQUEST), out, at) if level == 1 else at
+    at = copy(_RESPONSE, 0, len(_RESPONSE), out, at) if level == 2 else at
+    at = copy(_RECEIVED, 0, len(_RECEIVED), out, at) if early else copy(_COMPLETE, 0, len(_COMPLETE), out, at)
+    at = _long(row[VERB_END] - row[VERB], out, at)
+    at = copy(data, row[VERB], row[VERB_END] - row[VERB], out, at)
+    at = _some(data, row[ID], row[ID] + ID_LENGTH, out, at)
+    at = _part(words[0], parts[0], out, at)
+    at = _part(words[1], parts[1], out, at)
+    at = _reference(data, row, out, at)
+    at = _part(words[3], parts[3], out, at)
+    for body in range(2):
+        start, end = spans[body], spans[body + 1]
+        if start == end:
+            out[at] = _NULL
+            at += 1
+        else:
+            at = _some(bodies, start, end, out, at)
+    at = _time(moments[0], out, at)
+    at = _time(moments[1], out, at)
+    at = _part(words[4], parts[4], out, at)
+    out[at] = _NULL  # no unknown fields
+    return at + 1
+
+
+@inner
+def _stages(received: Any, reached: Any, out: Any, at: int) -> int:
+    """The stages by time: the final one, and the first if it was merged (a time of -1 says not)."""
+    at = _long(1 if received < 0 else 2, out, at)
+    if received >= 0 and received <= reached:
+        at = _time(received, out, copy(_RECEIVED, 0, len(_RECEIVED), out, at))
+    at = _time(reached, out, copy(_COMPLETE, 0, len(_COMPLETE), out, at))
+    if received > reached:
+        at = _time(received, out, copy(_RECEIVED, 0, len(_RECEIVED), out, at))
+    out[at] = _NULL
+    return at + 1
+
+
+@inner
+def encode_rows(
+    data: Any,
+    lines: Any,
+    chosen: Any,
+    partners: Any,
+    moments: Any,
+    levels: Any,
+    rules: Any,
+    parts: Any,
+    words: Any,
+    bodies: Any,
+    spans: Any,
+    cluster: Any,
+    stream: Any,
+    places: Any,
+    state: Any,
+    working: Any,
+    out: Any,
+    ends: Any,
+    digests: Any,
+) -> None:
+    """Write the records of the chosen rows to `out`, and to `ends` where each of them ends; their digests to `digests`.
+
+    A row whose line is that of a first stage has no record of its own: only its digest counts.
+
+    `bodies` holds, one after another, each row's request, response and marks (reductions and flags); `spans` (chosen by 4) says
+    where these begin and end, with one for all rows without bodies. `state` (8) and `working` (16)
+    are working memory. `places` are (offset, item) of a row's line in its stream.
+    """
+    at = 0
+    for place in range(len(chosen)):
+        line = chosen[place]
+        row = lines[line]
+        start = at
+        at = _content(data, row, row[KIND] == EARLY, levels[place], parts[place], words, bodies, spans[place], moments[line], out, at)
+        end = at
+        at = copy(cluster, 0, len(cluster), out, at)
+        blake2b(cluster, out, start, end, state, working, out, at)
+        copy(out, at, DIGEST, digests, DIGEST * place)
+        at += DIGEST
+        at = copy(stream, 0, len(stream), out, at)
+        at = _long(places[place, 0], out, at)
+        at = _long(places[place, 1], out, at)
+        first = partners[place]
+        at = _stages(moments[first, 1] if first >= 0 else -1, moments[line, 1], out, at)
+        if rules[place] < 0:
+            out[at] = _NULL
+            at += 1
+        else:
+            out[at] = _SOME
+            at = _long(rules[place], out, at + 1)
+        at = copy(bodies, spans[place, 2], spans[place, 3] - spans[place, 2], out, at)
+        ends[place] = at

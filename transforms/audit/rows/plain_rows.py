@@ -1,0 +1,307 @@
+"""The plain requests of a block as rows: a final event alone or with its first stage merged, nothing odd about either.
+
+A row has its parts by number (`parts`) and becomes an event again only where a step finds something to do that rows are not made
+for. What rows become is, byte for byte, what their events would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+from msgspec import Raw
+
+from transforms.audit.audit_ids import hash_rows
+from transforms.audit.event import LONG_RUNNING_SUBRESOURCES, LONG_RUNNING_VERBS, Event
+from transforms.audit.policy import cut
+from transforms.audit.rows.columns import (
+    ALONE,
+    BODIES,
+    BODIES_END,
+    COLUMNS,
+    END,
+    ID,
+    ID_LENGTH,
+    LEVEL,
+    LEVELS,
+    NO_ROW,
+    START,
+)
+from transforms.audit.rows.kernels import kernels
+from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_STATUS, OF_URI, OF_VERB, Parts, parts_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from transforms.audit.account import Account
+    from transforms.audit.block import RawBlock
+    from transforms.audit.policy import Decision
+
+_FEW: Final = 8  # lines are not worth it
+_ID: Final = np.arange(ID_LENGTH)
+_OPEN, _CLOSE = b"{}"
+_decode = msgspec.json.Decoder(Event).decode
+_errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+class _Bodies(msgspec.Struct, forbid_unknown_fields=True):
+    requestObject: Raw = Raw()
+    responseObject: Raw = Raw()
+
+
+_decode_bodies = msgspec.json.Decoder(_Bodies).decode
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows of one block.
+
+    Attributes:
+      data: the bytes of the lines.
+      origins: by line, the offset of its record in the stream, and its index in that.
+      lines: where the parts of each line are (`scan_lines`); `moments` when it was received and reached its stage.
+      chosen: by row, its final line; `partners` its first line, or ALONE.
+      numbers: by row and column, its parts in `parts`.
+      levels: by row, the number of its level; `rules` of the policy's rule, -1 where there is none.
+      bodies: by row, an event that has nothing but bodies and what was done to them; None for a row without.
+      decisions: by row, the policy's, if there is one; `hashes` of their audit IDs (`audit_ids`), once they are settled.
+      shared: whether other consumers have rows of the same block.
+    """
+
+    data: bytes
+    origins: NDArray[np.int64]
+    lines: NDArray[np.int32]
+    moments: NDArray[np.int64]
+    chosen: NDArray[np.int64]
+    partners: NDArray[np.int32]
+    numbers: NDArray[np.int32]
+    parts: Parts
+    account: Account
+    levels: NDArray[np.int32]
+    rules: NDArray[np.int32]
+    bodies: list[Event | None]
+    decisions: list[Decision] | None = None
+    hashes: NDArray[np.uint64] | None = None
+    shared: bool = False
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def events(self) -> int:
+        """How many events the rows are."""
+        return len(self.chosen) + int((self.partners >= 0).sum())
+
+    def take(self, mask: NDArray[np.bool_], *, copied: bool = False) -> Rows:
+        """The rows that the mask names; `copied` if they are to be changed and these are not."""
+        if not copied and mask.all():
+            return self
+        left = np.flatnonzero(mask)
+        places = left.tolist()
+        return replace(
+            self,
+            chosen=self.chosen[left],
+            partners=self.partners[left],
+            numbers=self.numbers[left],
+            levels=self.levels[left],
+            rules=self.rules[left],
+            bodies=[self.bodies[at] for at in places],
+            decisions=None if self.decisions is None else [self.decisions[at] for at in places],
+            hashes=None if self.hashes is None else self.hashes[left],
+        )
+
+    def sizes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Bytes of JSON of each row's final line, and of the line merged into it."""
+        length = (self.lines[:, END] - self.lines[:, START]).astype(np.int64)
+        return length[self.chosen], np.where(self.partners >= 0, length[self.partners], 0)
+
+    def size(self, place: int) -> int:
+        """Bytes of JSON of a row's final line."""
+        line = self.chosen[place]
+        return int(self.lines[line, END] - self.lines[line, START])
+
+    def order(self, place: int) -> tuple[int, int, int]:
+        """What decides which of two reads comes first: time, offset, item."""
+        line = self.chosen[place]
+        return int(self.moments[line, 1]), int(self.origins[line, 0]), int(self.origins[line, 1])
+
+    def hashed(self, cluster: str) -> NDArray[np.uint64]:
+        """The audit IDs as numbers (`audit_ids`)."""
+        if self.hashes is None:
+            self.hashes = hash_rows(cluster, self.ids())
+        return self.hashes
+
+    def ids(self) -> NDArray[np.uint8]:
+        """The audit IDs, as rows of bytes."""
+        data = np.frombuffer(self.data, dtype=np.uint8)
+        return data[self.lines[self.chosen, ID][:, None] + _ID]
+
+    def audit_ids(self, places: NDArray[np.int64]) -> list[str]:
+        """The audit IDs of some rows."""
+        starts = self.lines[self.chosen[places], ID].tolist()
+        data = self.data
+        return [data[start : start + ID_LENGTH].decode() for start in starts]
+
+    def known(self, column: int, place: int) -> Any:
+        """What is known of a row's part."""
+        return self.parts.known(column, int(self.numbers[place, column]))
+
+    def _line(self, line: int) -> Event:
+        start, end = int(self.lines[line, START]), int(self.lines[line, END])
+        event = _decode(self.data[start:end])
+        event.offset, event.item = self.origins[line].tolist()
+        event.size, event.account = end - start, self.account  # type: ignore[assignment]
+        return event
+
+    def event(self, place: int) -> tuple[Event | None, Event]:
+        """The events of a row as they were read, first stage and final one."""
+        partner = int(self.partners[place])
+        return self._line(partner) if partner >= 0 else None, self._line(int(self.chosen[place]))
+
+    def decided(self, place: int) -> tuple[Event | None, Event]:
+        """The events of a row, as the policy cuts them."""
+        both = self.event(place)
+        if self.decisions is not None:
+            decision = self.decisions[place]
+            for event in both:
+                if event is not None:
+                    cut(event, decision)
+                    event.rule = decision.rule  # type: ignore[assignment]
+                    event.strips = decision.omit_managed_fields or None  # type: ignore[assignment]
+        return both
+
+    def merged(self, place: int) -> Event:
+        """The event of a row with its first stage merged into it, as the policy cuts them."""
+        early, final = self.decided(place)
+        if early is not None:
+            final.merged = [early]  # type: ignore[assignment]
+        return final
+
+    def long_running(self, place: int) -> bool:
+        """Whether a row's request may have had a stage ResponseStarted."""
+        reference = self.known(OF_REFERENCE, place)
+        return self.known(OF_VERB, place) in LONG_RUNNING_VERBS or (
+            reference is not None and reference.subresource in LONG_RUNNING_SUBRESOURCES
+        )
+
+    def cached(self, ask: Callable[[Any], Any], column: int, place: int) -> Any:
+        """What a question finds about a row's part, asked once."""
+        part = int(self.numbers[place, column])
+        known = self.parts.caches.setdefault(ask, {})
+        found = known.get(part)
+        if found is None:
+            found = known[part] = ask(self.parts.known(column, part))
+        return found
+
+    def probe(self, place: int) -> Event:
+        """An event with the row's parts, to ask what would become of such a one; it has no bodies, ID or times."""
+        caller, reference = self.known(OF_CALLER, place), self.known(OF_REFERENCE, place)
+        return Event(
+            level=LEVELS[self.levels[place]],
+            stage="ResponseComplete",
+            requestURI=self.known(OF_URI, place),
+            verb=self.known(OF_VERB, place),
+            user=caller.user,
+            sourceIPs=caller.sourceIPs,
+            userAgent=caller.userAgent,
+            objectRef=b"" if reference is None else reference.raw,  # type: ignore[arg-type]
+            responseStatus=self.known(OF_STATUS, place),
+            annotations=self.known(OF_NOTES, place) or b"",  # type: ignore[arg-type]
+        )
+
+
+def read_rows(block: RawBlock) -> tuple[Rows | None, list[tuple[int, int, bytes]]]:
+    """The plain requests of a block of lines, and the other lines with (offset, item); no rows where few would be."""
+    data = block.data
+    view = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(view == ord("\n"))
+    if not len(ends) or ends[-1] != len(data) - 1:
+        ends = np.append(ends, len(data))
+    origins = np.zeros((len(ends), 2), dtype=np.int64)
+    origins[1:, 0] = ends[:-1] + 1
+    origins[:, 0] += block.offset
+    return _rows_of(data, ends, origins, block.account)
+
+
+def read_rows_of_items(items: Sequence[tuple[int, int, bytes]], account: Account) -> tuple[Rows | None, list[tuple[int, int, bytes]]]:
+    """The plain requests among records (offset, item, bytes) that have no line breaks, and the others."""
+    records = [record for _, _, record in items]
+    ends = np.cumsum(np.array([len(record) + 1 for record in records], dtype=np.int64)) - 1
+    origins = np.array([(offset, item) for offset, item, _ in items], dtype=np.int64).reshape(-1, 2)
+    return _rows_of(b"\n".join(records), ends, origins, account)
+
+
+def _rows_of(
+    data: bytes, ends: NDArray[np.int64], origins: NDArray[np.int64], account: Account
+) -> tuple[Rows | None, list[tuple[int, int, bytes]]]:
+    if len(ends) < _FEW:
+        return None, _lines(data, ends, origins, np.ones(len(ends), dtype=bool))
+    view = np.frombuffer(data, dtype=np.uint8)
+    lines = np.zeros((len(ends), COLUMNS), dtype=np.int32)
+    moments = np.empty((len(ends), 2), dtype=np.int64)
+    partners = np.empty(len(ends), dtype=np.int32)
+    compiled = kernels()
+    compiled.scan_lines(view, ends, lines, moments)
+    parts = parts_for(len(ends), len(data))
+    slots = np.full(1 << (2 * len(ends)).bit_length(), -1, dtype=np.int32)
+    compiled.pair_lines(view, lines, parts.seed, slots, partners)
+    chosen = np.flatnonzero(partners > NO_ROW)
+    numbers = np.empty((len(chosen), len(parts.words)), dtype=np.int32)
+    plain = np.ones(len(chosen), dtype=bool)
+    for column, (words, places) in enumerate(zip(parts.words, parts.places, strict=True)):
+        numbers[:, column] = found = words.number(view, lines, chosen, places)
+        plain &= words.plain[found] | (found < 0)
+    bodies = _bodies(data, lines, chosen, plain)
+    rows = Rows(
+        data=data,
+        origins=origins,
+        lines=lines,
+        moments=moments,
+        chosen=chosen,
+        partners=partners[chosen],
+        numbers=numbers,
+        parts=parts,
+        account=account,
+        levels=lines[chosen, LEVEL],
+        rules=np.full(len(chosen), -1, dtype=np.int32),
+        bodies=bodies,
+    ).take(plain)
+    other = np.ones(len(ends), dtype=bool)
+    other[rows.chosen] = False
+    other[rows.partners[rows.partners != ALONE]] = False
+    return rows, _lines(data, ends, origins, other)
+
+
+def _lines(data: bytes, ends: NDArray[np.int64], origins: NDArray[np.int64], wanted: NDArray[np.bool_]) -> list[tuple[int, int, bytes]]:
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1] + 1])[wanted]
+    spans = zip(origins[wanted].tolist(), starts.tolist(), ends[wanted].tolist(), strict=True)
+    return [(offset, item, data[start:end]) for (offset, item), start, end in spans]
+
+
+def _bodies(data: bytes, lines: NDArray[np.int32], chosen: NDArray[np.int64], plain: NDArray[np.bool_]) -> list[Event | None]:
+    """By row, its bodies. A row whose bodies are not valid JSON is no plain one."""
+    bodies: list[Event | None] = [None] * len(chosen)
+    spans = lines[chosen]
+    with_bodies = np.flatnonzero(plain & (spans[:, BODIES_END] > 0))
+    if not len(with_bodies):
+        return bodies
+    all_ascii = data.isascii()
+    copied = bytearray(data)
+    view = memoryview(copied)
+    starts, ends = spans[with_bodies, BODIES].tolist(), spans[with_bodies, BODIES_END].tolist()
+    levels = spans[with_bodies, LEVEL].tolist()
+    for place, start, end, level in zip(with_bodies.tolist(), starts, ends, levels, strict=True):
+        copied[start - 1], copied[end] = _OPEN, _CLOSE  # commas
+        try:
+            found = _decode_bodies(view[start - 1 : end + 1])
+            if not all_ascii and not (body := data[start:end]).isascii():
+                body.decode()  # what the decoder skips it does not check
+        except _errors:
+            plain[place] = False
+        else:
+            bodies[place] = Event(level=LEVELS[level], requestObject=found.requestObject, responseObject=found.responseObject)
+    return bodies

@@ -1,0 +1,281 @@
+"""Settle rows: fold the reads among them group by group, and encode what is kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from transforms.audit.account import weigh_cuts
+from transforms.audit.aggregate_reads import ManyReads
+from transforms.audit.parts import json_text
+from transforms.audit.record import cluster_part, marks_part
+from transforms.audit.rows.columns import NAME, NAME_END, READ, REFERENCE, REFERENCE_END
+from transforms.audit.rows.kernels import kernels
+from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_STATUS, OF_URI, OF_VERB, Reference
+from transforms.audit.rows.words import MOST
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from transforms.audit.aggregate_reads import Classified, ReadGuard, Reads
+    from transforms.audit.avro_blocks import BlockBuilder
+    from transforms.audit.memory import SettledRows
+    from transforms.audit.rows.plain_rows import Rows
+
+_HOUR: Final = 3_600_000_000  # as in `settings`, which knows rows
+_FIXED: Final = 400  # bytes at most of a record beside its parts, bodies, and what is the same in all
+_PLAIN: Final = marks_part(None, None)
+_NONE: Final = Reference(b"", "", "", "")
+
+
+class _Records(NamedTuple):
+    """Records one after another, where each of them ends, and their digests likewise."""
+
+    records: bytes
+    ends: NDArray[np.int64]
+    digests: NDArray[np.uint8]
+
+
+class _Group(NamedTuple):
+    """Rows of one block that are folded into one summary, by time: the same read in the same window.
+
+    `name` of an object that only the URI names, `order` of the first row; `wanted`: that is the earliest of its summary so far.
+    """
+
+    read: Any
+    name: str | None
+    window: int
+    places: NDArray[np.int64]
+    order: tuple[int, int, int]
+
+
+class Target(NamedTuple):
+    """Where rows go: reads are folded into `reads` if a `guard` says which, all others as records to `builder`.
+
+    `settled` is told of every event where the input is followed.
+    """
+
+    cluster: str
+    stream: bytes
+    guard: ReadGuard | None
+    reads: Reads
+    builder: BlockBuilder
+    settled: SettledRows | None
+
+
+def settle_rows(rows: Rows, to: Target) -> None:
+    """Settle all rows, and put them on their account."""
+    account = rows.account
+    sizes, early = rows.sizes()
+    account.merged += int((rows.partners >= 0).sum())
+    account.weigh("merged", int(early.sum()))
+    folded, groups = (np.zeros(len(rows), dtype=bool), []) if to.guard is None else _fold_groups(rows, to.guard, to.reads.window)
+    kept, others = np.flatnonzero(~folded), np.flatnonzero(folded)
+    wanted = _exemplars(groups, to)
+    if to.settled is None:
+        others = np.array([group.places[0] for group in wanted], dtype=np.int64)
+    chosen = np.concatenate([kept, others])
+    encoded = _encode(rows, chosen, to)
+    _keep(rows, kept, encoded, to.builder)
+    account.kept += len(kept)
+    account.weigh("kept", int(sizes[kept].sum()))
+    for place in kept.tolist():
+        body = rows.bodies[place]
+        if body is not None and body.reductions is not None:
+            weigh_cuts(account, body.reductions)
+    account.folded += int(folded.sum())
+    account.weigh("folded", int(sizes[folded].sum()))
+    at = dict(zip(others.tolist(), range(len(kept), len(chosen)), strict=True))
+    earliest = set(map(id, wanted))
+    for group in groups:
+        exemplar = _record(encoded, at[int(group.places[0])]) if id(group) in earliest else None
+        _fold(rows, group, to, exemplar, sizes + early)
+    if to.settled is not None:
+        _note(rows, chosen, encoded, groups, to)
+
+
+def _encode(rows: Rows, places: NDArray[np.int64], to: Target, *, early: bool = False) -> _Records:
+    """The records of some rows; with `early` of the lines merged into them, of which the digests count."""
+    bodies, spans = (_PLAIN, _no_bodies(len(places))) if early else _bodies(rows, places)
+    chosen = rows.partners[places].astype(np.int64) if early else rows.chosen[places]
+    numbers = np.ascontiguousarray(rows.numbers[places, :OF_VERB])
+    if early:
+        numbers[:, [OF_STATUS, OF_NOTES]] = -1
+    lines = rows.lines[chosen]
+    cluster = cluster_part(to.cluster)
+    room = len(bodies) + len(places) * (_FIXED + len(cluster) + len(to.stream)) + int((lines[:, REFERENCE_END] - lines[:, REFERENCE]).sum())
+    for column, words in enumerate(rows.parts.words[:OF_VERB]):
+        at, found = words.places, numbers[:, column]
+        room += int((at[found, 1] - at[found, 0])[found >= 0].sum())
+    out = np.empty(room, dtype=np.uint8)
+    ends = np.empty(len(places), dtype=np.int64)
+    digests = np.empty((len(places), 16), dtype=np.uint8)
+    kernels().encode_rows(
+        np.frombuffer(rows.data, dtype=np.uint8),
+        rows.lines,
+        chosen,
+        np.full(len(places), -1, dtype=np.int32) if early else rows.partners[places],
+        rows.moments,
+        rows.levels[places],
+        rows.rules[places],
+        numbers,
+        *rows.parts.encoded,
+        np.frombuffer(bodies, dtype=np.uint8),
+        spans,
+        np.frombuffer(cluster, dtype=np.uint8),
+        np.frombuffer(to.stream, dtype=np.uint8),
+        rows.origins[chosen],
+        np.empty(8, dtype=np.uint64),
+        np.empty(16, dtype=np.uint64),
+        out,
+        ends,
+        digests,
+    )
+    return _Records(out[: int(ends[-1]) if len(ends) else 0].tobytes(), ends, digests)
+
+
+def _no_bodies(rows: int) -> NDArray[np.int64]:
+    spans = np.empty((rows, 4), dtype=np.int64)
+    spans[:] = 0, 0, 0, len(_PLAIN)
+    return spans
+
+
+def _bodies(rows: Rows, places: NDArray[np.int64]) -> tuple[bytes, NDArray[np.int64]]:
+    """Bodies and marks as they stand in records, one after another, and where each begins and ends."""
+    texts: list[bytes] = [_PLAIN]
+    size = len(_PLAIN)
+    spans = _no_bodies(len(places))
+    held = rows.bodies
+    for at, place in enumerate(places.tolist()):
+        body = held[place]
+        if body is None:
+            continue
+        request, response = bytes(body.requestObject), bytes(body.responseObject)
+        marks = _PLAIN if body.reductions is None else marks_part(body.reductions, None)
+        first, second = json_text(request) if request else b"", json_text(response) if response else b""
+        texts += (first, second, marks)
+        middle = size + len(first)
+        end = middle + len(second)
+        spans[at] = size, middle, end, end + len(marks)
+        size = end + len(marks)
+    return b"".join(texts), spans
+
+
+def _record(encoded: _Records, place: int) -> bytes:
+    return encoded.records[int(encoded.ends[place - 1]) if place else 0 : int(encoded.ends[place])]
+
+
+def _keep(rows: Rows, places: NDArray[np.int64], encoded: _Records, builder: BlockBuilder) -> None:
+    moments = rows.moments[rows.chosen[places], 1]
+    hours = (moments - moments % _HOUR).tolist()
+    references = rows.parts.words[OF_REFERENCE].known
+    start = 0
+    add, records = builder.add, encoded.records
+    numbers = rows.numbers[places, OF_REFERENCE].tolist()
+    for hour, number, name, end in zip(hours, numbers, _names(rows, places), encoded.ends[: len(places)].tolist(), strict=True):
+        reference = references[number] if number >= 0 else _NONE
+        add("events", hour, (reference.resource, reference.namespace, name), records[start:end])
+        start = end
+
+
+def _names(rows: Rows, places: NDArray[np.int64]) -> list[str]:
+    """The names of the objects referred to; empty where there is none."""
+    lines = rows.lines[rows.chosen[places]]
+    data = rows.data
+    return [data[start:end].decode() for start, end in zip(lines[:, NAME].tolist(), lines[:, NAME_END].tolist(), strict=True)]
+
+
+def _note(rows: Rows, chosen: NDArray[np.int64], encoded: _Records, groups: list[_Group], to: Target) -> None:
+    """Tell what later runs of a followed input must know."""
+    settled: Any = to.settled
+    account, hashes = rows.account, rows.hashed(to.cluster)
+    settled.add_many(hashes[chosen], "ResponseComplete", encoded.digests.tobytes())
+    merged = np.flatnonzero(rows.partners >= 0)
+    settled.add_many(hashes[merged], "RequestReceived", _encode(rows, merged, to, early=True).digests.tobytes())
+    for group in groups:
+        account.fold_into(group.window, len(group.places), int((rows.partners[group.places] >= 0).sum()))
+    if len(rows):
+        account.latest = max(account.latest, int(rows.moments[rows.chosen, 1].max()))
+
+
+def _fold_groups(rows: Rows, guard: ReadGuard, window: int) -> tuple[NDArray[np.bool_], list[_Group]]:
+    """Which rows are folded, and how they go together."""
+    folded = np.zeros(len(rows), dtype=bool)
+    asked = np.flatnonzero(rows.lines[rows.chosen, READ] > 0)
+    if not len(asked):
+        return folded, []
+    numbers = rows.numbers[asked].astype(np.int64)
+    reference = numbers[:, OF_REFERENCE]
+    target = np.where(reference >= 0, reference, MOST + numbers[:, OF_URI])  # a URI counts where there is no reference
+    verb = rows.lines[rows.chosen[asked], READ].astype(np.int64)
+    of_whom = numbers[:, OF_CALLER] * 4 + verb
+    what, which_what = np.unique(of_whom * 2 * MOST + target, return_inverse=True)
+    how, which_how = np.unique(numbers[:, OF_STATUS] * (MOST + 1) + numbers[:, OF_NOTES] + 1, return_inverse=True)
+    kinds, first, which = np.unique(which_what * len(how) + which_how, return_index=True, return_inverse=True)
+    known = rows.parts.caches.setdefault(guard, {})
+    found: list[Classified] = []
+    for kind, place in zip(kinds.tolist(), first.tolist(), strict=True):
+        key = int(what[kind // len(how)]), int(how[kind % len(how)])
+        classified = known.get(key)
+        if classified is None:
+            probe = rows.probe(int(asked[place]))
+            probe.moment = 0  # type: ignore[assignment]  # odd times have no rows
+            classified = known[key] = guard.classify(probe)
+        found.append(classified)
+    folds = np.array([read is not None and why is None for read, _, why in found], dtype=bool)[which]
+    places, which = asked[folds], which[folds]
+    folded[places] = True
+    if not len(places):
+        return folded, []
+    moments = rows.moments[rows.chosen[places], 1]
+    windows = moments - moments % window
+    order = np.lexsort((moments, windows, which))
+    places, which, windows = places[order], which[order], windows[order]
+    starts = np.flatnonzero(np.concatenate([[True], (which[1:] != which[:-1]) | (windows[1:] != windows[:-1])]))
+    ends = np.append(starts[1:], len(places))
+    groups = []
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        read, name, _ = found[which[start]]
+        groups.append(_Group(read, name, int(windows[start]), places[start:end], rows.order(int(places[start]))))
+    return folded, groups
+
+
+def _exemplars(groups: list[_Group], to: Target) -> list[_Group]:
+    """The groups whose first row is the earliest of its summary so far: several groups may belong to one."""
+    earliest: dict[Any, _Group] = {}
+    for group in groups:
+        at = group.window, group.read
+        first_of = earliest.get(at)
+        if to.reads.wants(group.window, to.cluster, group.read, group.order) and (first_of is None or group.order < first_of.order):
+            earliest[at] = group
+    return list(earliest.values())
+
+
+def _fold(rows: Rows, group: _Group, to: Target, exemplar: bytes | None, sizes: NDArray[np.int64]) -> None:
+    places = group.places
+    moments = rows.moments[rows.chosen[places], 1]
+    first = int(places[0])
+    many = ManyReads(
+        names=_named(rows, group),
+        addresses=rows.known(OF_CALLER, first).sourceIPs,
+        count=len(places),
+        merged=int((rows.partners[places] >= 0).sum()),
+        size=int(sizes[places].sum()),
+        first=int(moments[0]),
+        last=int(moments[-1]),
+        audit_ids=rows.audit_ids(places),
+        order=group.order,
+        exemplar=exemplar,
+        exemplar_size=rows.size(first),
+    )
+    to.reads.add_many((group.window, to.cluster, group.read), many)
+
+
+def _named(rows: Rows, group: _Group) -> dict[str, int]:
+    """The names of the group's objects, and how often each was read."""
+    if rows.numbers[group.places[0], OF_REFERENCE] < 0:
+        return {} if group.name is None else {group.name: len(group.places)}
+    named = group.places[rows.lines[rows.chosen[group.places], NAME_END] > 0]
+    return Counter(_names(rows, named))
