@@ -25,13 +25,20 @@ ENDING = (
 )
 SCALAR = rb"\\*[\"'`]?\]?\s*(?:=>|:=|==?|:)\s*\\*[\"']?[^\s{\[\]},\"'\\]"
 RARE = (
-    rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat)|jwt|pepper|bindpw|rootpw"
+    rb"(?:pwd|(?:[^a-z]|\\[nrt])(?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat)|jwt|pepper|bindpw|rootpw"
     rb"|access[ _.\-]?key[ _.\-]?id|private[ _.\-]?key[ _.\-]?id"
     rb"|secret_key_base|seed_?phrase|credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|dockercfg"
     rb"|(?:[ _.\-]|basic|http)auth|webhook[_\-]?url|secret[_\-]?id"
-    rb"|(?:routing|pagerduty)[ _.\-]?keys?|auth(?:orization)?[ _.\-]?code"
+    rb"|(?:routing|pagerduty)[ _.\-]?keys?|auth(?:orization)?[ _.\-]?code|senha|contrase(?:n|\xc3\xb1)a|mot_de_passe"
+    rb"|slack_api_url|docker[_.\-]?auth(?:[_.\-]?config)?|community[ _.\-]?string|snmp[ _.\-]?community|pincode"
+    rb"|(?:wallet|otp|master)[ _.\-]?seed|auth[ _.\-]?(?:header|basic)"
     rb"|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)" + ENDING
 )
+OPTION = (
+    rb"(?:pwd|-(?:pw|psw|psk|sas|sig|otp|pin|salt|pat)|jwt|pepper|credentials?|creds?|auth|cookies?|mnemonic|dsn|webhook[_\-]?url"
+    rb"|secret[_\-]?id|key[_\-]?id|string|assertion|signature|(?:routing|pagerduty)[_\-]?key|senha|seed|code)"
+)
+BREAK = rb"(?:\\[nrt]|\s)"
 # Secrets that do not say their kind, credentials' rarer names, clients' options.
 IN_ANY_CASE = (
     rb"string_?data",
@@ -56,7 +63,10 @@ IN_ANY_CASE = (
     rb":(?:[0-9]{4,5}|\*):[^\s:\"]+:[^\s:\"]+:",
     rb"\b(?:bearer|basic)\s+[a-z._~+/\-]*[0-9=]",
     RARE + SCALAR,
-    rb"\"-[^\"]*(?:pwd|creds?|credentials|auth|cookie|jwt|psk)\"\s*,",
+    RARE + rb"\s*(?:>|\\u003e)",
+    RARE + rb"\\+\"" + BREAK + rb"*," + BREAK + rb"*\\+\"value",
+    rb"(?:pass|secret|token|key)[a-z0-9 _.\-]*\\+\"," + BREAK + rb"+\\+\"value",
+    rb"[\s\"]-[a-z0-9_.\-]*" + OPTION + rb"(?:\"\s*,|\s+[^\s\-])",
     rb"\"auth\\*\"\s*:\s*\\*\"",
     rb"[\s\"](?:-u|--user|--proxy-user)[\s=\",]*[^\s:\"'<,]+:",
     (
@@ -92,6 +102,7 @@ WORDS_OF_TRAPS = rb"""pass password passwords passphrase pwd secret secrets secr
     vault login operator unseal add_user alias set configure htpasswd openssl -stdin @tcp( :thin: webhook_url tls-key secret_id with
     insert into replace from stdin ,name; |id \tpwd ,token\r\n ,x_key\n secret|a
     routing_key pagerdutyKey SCRAM-SHA-256$ 'md5 {SHA} ?code= :6432: keytool lftp addauth cqlsh useradd
+    --db-pw --dsn \npsk: \tsalt: slack_api_url pincode snmp_community
     set_header _param set $x loginmodule psk login=a: token\n ' "-k" authorization_code
     dsn connectionString "auth":" -u --user u:p mysql docker -p ghp_ ghp_0123456789abcdefgh glpat- xoxb-
     sk_live_ hvs. s. ya29. SG. hf_ :\\/\\/
@@ -134,6 +145,22 @@ variables = st.tuples(
         ),
     )
 ).map(b"".join)
+# As kubectl keeps what it applied last: a variable and its value, escaped, on one line or two.
+applied = st.tuples(
+    *map(
+        st.sampled_from,
+        (
+            [b'{\\"name\\":\\"', b'{\\"name\\": \\"db_', b'"'],
+            [b"pwd", b"PW", b"dsn", b"routing_key", b"PASSWORD", b"jwt", b"senha", b"token2", b"kind"],
+            [b"", b"_1", b" x", b"-old", b"_url"],
+            [b'\\"', b'\\\\"', b'"'],
+            [b"", b"\\n", b" "],
+            [b",", b""],
+            [b"", b" ", b"\\n  ", b"\\r\\n\\t", b"x"],
+            [b'\\"value\\":\\"x\\"}', b'"value":"x"}', b'\\"val'],
+        ),
+    )
+).map(b"".join)
 names_last = st.tuples(
     *map(
         st.sampled_from,
@@ -150,7 +177,7 @@ names_last = st.tuples(
         ),
     )
 ).map(b"".join)
-traps = st.one_of(traps, variables, names_last, st.tuples(variables, names_last).map(b"".join))
+traps = st.one_of(traps, variables, applied, names_last, st.tuples(variables, names_last).map(b"".join))
 bodies = st.one_of(traps, traps.map(lambda trap: b'{"a":"' + trap + b'"}'), traps.map(lambda trap: b'{"spec":{' + trap + b'"}}'))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ SECRET = "h7tr2-hunter2"
 MASK = "<redacted: 13 bytes>"
 
 
-def body(before: object, uri: str) -> object:
+def body(before: object, uri: str) -> Any:
     event = Event(requestURI=uri, requestObject=json.dumps(before).encode())  # type: ignore[arg-type]
     Redactor().redact(event)
     assert event.flags is None
@@ -281,6 +282,71 @@ def test_what_a_list_of_pgbouncers_users_has_in_second_place_is_masked():
 def test_text_that_only_reminds_of_a_programs_file_stays(text: str):
     for uri in (MAPS, PODS):
         assert body({"data": {"a": text}}, uri) == {"data": {"a": text}}
+
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments/a"
+# How a value may stand beside a name, in an object that is searched only if a scan finds something in it.
+PLACES = {
+    "field": lambda name, value: {"spec": {name: value}},
+    "variable": lambda name, value: {"env": [{"value": value, "name": name}]},
+    "assigned": lambda name, value: {"args": ["docker", "run", "-e", f"{name}={value}"]},
+    "exported": lambda name, value: {"args": ["sh", "-c", f"export {name}={value}; run"]},
+    "YAML": lambda name, value: {"annotations": {"a": f"b: c\n{name}: {value}\n"}},
+    "JSON": lambda name, value: {"annotations": {"a": json.dumps({"b": {name: value}}, separators=(",", ":"))}},
+    "parameter": lambda name, value: {"url": f"https://example.com/a?{name}={value}&b=c"},
+    "patch": lambda name, value: [{"op": "add", "path": f"/spec/{name}", "value": value}],
+    "option": lambda name, value: {"args": [f"--db-{name.lower().replace('_', '-')}", value]},
+    "option of a script": lambda name, value: {"args": ["sh", "-c", f"run --db-{name.lower().replace('_', '-')} {value} b"]},
+    "XML": lambda name, value: {"annotations": {"a": f"<a><{name}>{value}</{name}></a>"}},
+}
+NO_OPTIONS = {"SLACK_API_URL", "DOCKER_AUTH_CONFIG", "SNMP_COMMUNITY", "SEED_PHRASE", "AUTH_HEADER"}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "name",
+    (
+        "DB_PASSWORD API_KEY DB_PWD SENTRY_DSN JWT COOKIE CREDENTIALS PSK SALT OTP SECRET_ID WEBHOOK_URL AWS_ACCESS_KEY_ID SENHA "
+        "MNEMONIC SLACK_API_URL DOCKER_AUTH_CONFIG COMMUNITY_STRING PINCODE CERTIFICATE_KEY SNMP_COMMUNITY WALLET_SEED AUTH_CODE "
+        "SEED_PHRASE AUTH_HEADER COOKIE_SECRET"
+    ).split(),
+)
+def test_a_credential_is_found_under_any_name_in_any_place(name: str, place: str):
+    if "option" not in place or name not in NO_OPTIONS:
+        assert body(PLACES[place](name, SECRET), DEPLOYMENTS) == PLACES[place](name, MASK)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "name", "LOG_LEVEL KEYCLOAK_URL SALTED PINNED COOKIE_DOMAIN DSN_NAME SECRET_NAME COMMUNITY SEED AUTHOR KEY_COUNT".split()
+)
+def test_other_names_leave_what_stands_beside_them(name: str, place: str):
+    assert body(PLACES[place](name, "blue-7f3a9c51"), DEPLOYMENTS) == PLACES[place](name, "blue-7f3a9c51")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize(
+    "name",
+    (
+        "DB_PASSWORD DB_PASS API_KEY DB_PWD DB_PW SENTRY_DSN GITHUB_PAT JWT REDIS_AUTH COOKIE CLIENT_CREDENTIALS PSK SESSION_SALT "
+        "connectionString OTP NPM_AUTH VAULT_SECRET_ID WEBHOOK_URL AWS_ACCESS_KEY_ID MNEMONIC senha"
+    ).split(),
+)
+def test_a_variable_is_masked_in_what_kubectl_applied_last_as_in_the_object(name: str, indent: int | None):
+    def deployment(value: str) -> dict:
+        spec = {"containers": [{"env": [{"name": name, "value": value}, {"name": "KEYCLOAK_URL", "value": "blue-7f3a9c51"}]}]}
+        return {"kind": "Deployment", "metadata": {"name": "a"}, "spec": {"template": {"spec": spec}}}
+
+    def applied(value: str) -> dict:
+        last = json.dumps(deployment(value), indent=indent, separators=None if indent else (",", ":"))
+        object_ = deployment(value)
+        object_["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": last}
+        return object_
+
+    found = body(applied(SECRET), "/apis/apps/v1/namespaces/shop/deployments/a")
+    last = found["metadata"]["annotations"].pop("kubectl.kubernetes.io/last-applied-configuration")
+    assert json.loads(last) == deployment(MASK)
+    assert found == deployment(MASK) | {"metadata": {"name": "a", "annotations": {}}}
 
 
 def test_a_passphrase_of_words_is_masked():

@@ -33,13 +33,21 @@ _SAID: Final = (  # a scalar or a list that it is the key of, an assignment, a w
 )
 # Names of credentials that need no closer look, for few other things are called so.
 _RARE: Final = (
-    rb"(?:pwd|[^a-z](?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat)|jwt|pepper|bindpw|rootpw|access[ _.\-]?key[ _.\-]?id|"
+    rb"(?:pwd|(?:[^a-z]|\\[nrt])(?:pw|psw|psk|sas|sig|otp|pin|salt|cred|pat)|jwt|pepper|bindpw|rootpw|access[ _.\-]?key[ _.\-]?id|"
     rb"private[ _.\-]?key[ _.\-]?id|secret_key_base|seed_?phrase|"
-    rb"(?:routing|pagerduty)[ _.\-]?keys?|auth(?:orization)?[ _.\-]?code|"
+    rb"(?:routing|pagerduty)[ _.\-]?keys?|auth(?:orization)?[ _.\-]?code|auth[ _.\-]?(?:header|basic)|"
+    rb"senha|contrase(?:n|\xc3\xb1)a|mot_de_passe|"
+    rb"slack_api_url|docker[_.\-]?auth(?:[_.\-]?config)?|community[ _.\-]?string|snmp[ _.\-]?community|pincode|"
+    rb"(?:wallet|otp|master)[ _.\-]?seed|"
     rb"credentials?|creds|assertion|signature|mnemonic|cookies?|htpasswd|dsn|"
     rb"(?:[ _.\-]|basic|http)auth|webhook[_\-]?url|secret[_\-]?id|dockercfg|dockerconfigjson|conn(?:ection)?[ _.\-]?str(?:ing)?)"
     rb"(?:[ _.\-]?(?:value|val|base64|b64|plain|plaintext|text|string|data|raw|literal|current|previous|old|new|env|"
     rb"hash|sha[0-9]{1,3}|hex|json|pem|prod|dev|primary|secondary|v[0-9]))?[ _.\-]?[0-9]{0,4}"
+)
+# Of these, what ends an option's name.
+_OPTION: Final = (
+    rb"(?:pwd|-(?:pw|psw|psk|sas|sig|otp|pin|salt|pat)|jwt|pepper|credentials?|creds?|auth|cookies?|mnemonic|dsn|"
+    rb"webhook[_\-]?url|secret[_\-]?id|key[_\-]?id|string|assertion|signature|(?:routing|pagerduty)[_\-]?key|senha|seed|code)"
 )
 _RARE_WORD: Final = rb"pass|pwd|secret|token|key|cred"
 _APART: Final = rb"[a-z0-9_.\-]*(?:" + _S + rb"*(?:[<>]|\\u003[ce])|\\*[\"']?(?:\\[nr]|[\x09-\x0d ])+\\*[\"']?value)"
@@ -62,6 +70,7 @@ _SECRET_TYPES: Final = (
     rb"bootstrap\.kubernetes\.io/token|helm\.sh/release\.v[0-9])"
 )
 _ENDS: Final = rb"\\*" + _QUOTE + _S + rb"*[,}]"
+_BREAK: Final = rb"(?:\\[nrt]|[\x09-\x0d ])"
 _COMMA_VALUE: Final = rb"," + _S + rb"*\\*\"value"
 
 # `"DB_PASSWORD","value":` with anything odd about it: escapes, spaces, no string
@@ -113,8 +122,11 @@ _PATTERNS: Final = (
     (SEARCH, rb":\*" + _DATABASE_AND_USER),
     (SEARCH, rb"authorization" + _SCALAR),
     (SEARCH, rb"\b(?:bearer|basic)" + _S + rb"+[a-z._~+/\-]*[0-9=]"),
-    (SEARCH, _RARE + _SCALAR),
-    (SEARCH, rb"\"-[^\"]*(?:pwd|creds?|credentials|auth|cookie|jwt|psk)\"" + _S + rb"*,"),
+    # a scalar that it is the name of; an XML element; a variable and its value in JSON within a string, as in what kubectl applied last
+    (SEARCH, _RARE + rb"(?:" + _SCALAR + rb"|" + _S + rb"*(?:>|\\u003e)|\\+\"" + _BREAK + rb"*," + _BREAK + rb"*\\+\"value)"),
+    (SEARCH, rb"(?:pass|secret|token|key)[a-z0-9 _.\-]*\\+\"," + _BREAK + rb"+\\+\"value"),
+    # an option and its value, in a list or in a script
+    (SEARCH, rb"[\x09-\x0d \"]-[a-z0-9_.\-]*" + _OPTION + rb"(?:\"" + _S + rb"*,|" + _S + rb"+[^\x09-\x0d \-])"),
     (SEARCH, rb"\"auth\\*\"" + _S + rb"*:" + _S + rb"*\\*\""),
     (SEARCH, rb"[\x09-\x0d \"](?:-u|--user|--proxy-user)[\x09-\x0d =\",]*[^\x09-\x0d :\"'<,]+:"),
     (SEARCH, _CLIENTS + rb"[^{}]*[\x09-\x0d \"]-[paw]"),

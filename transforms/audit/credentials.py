@@ -119,7 +119,7 @@ _PREFIXES: Final = (
 ).split()
 _HINTS: Final = (
     "pass secret token key cred pwd pw jwt bearer basic assert sig sas pin otp mnemonic salt dsn conn docker cookie auth psw "
-    "psk pepper pat= pat: seed identified webhook community contrase senha пароль 密码 login= slack_api".split()
+    "psk pepper pat= pat: -pat seed identified webhook community contrase senha пароль 密码 login= slack_api".split()
 )
 
 

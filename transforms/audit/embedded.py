@@ -158,18 +158,18 @@ class Search:
     def _array(self, items: list[Any], depth: int, wrapped: int, key: str, rules: FieldRules | None) -> list[Any]:
         if depth > MAX_DEPTH:
             raise TooDeep
-        option = False
+        option = ""  # the name of the one before
         mask_arguments(items, self)
         for at, item in enumerate(items):
             if not isinstance(item, str):
                 items[at] = self.node(item, depth, wrapped, "" if isinstance(item, (dict, list)) else key, rules)
                 continue
-            if option and not item.startswith("-") and not benign_value(item):
+            if option and not item.startswith("-") and is_credential(option, item):
                 items[at] = self.masked("credential", item)
             else:
                 items[at] = self.value("" if key == "secrets" else key, item, wrapped)
             bare = item.lstrip("-")
-            option = item != bare and len(bare) < 100 and "=" not in bare and sensitive_key(bare)
+            option = bare if item != bare and len(bare) < 100 and "=" not in bare else ""
         return items
 
     def _object(self, node: dict[str, Any], depth: int, wrapped: int, rules: FieldRules | None = None) -> Any:
