@@ -69,6 +69,14 @@ def test_many_rows_go_before_the_split_ends(monkeypatch: pytest.MonkeyPatch):
     assert [len(unit.accounts) for unit in found] == [0, 2]
 
 
+def test_much_that_is_loose_goes_before_the_split_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("transforms.audit.settle_events.LOOSE_BYTES", 10_000)
+    copies = lines(*[an_event(responseObject={"text": "x" * 4000})] * 2)
+    found = units(copies, copies, copies)
+    assert [len(unit.loose) for unit in found] == [4, 2]
+    assert [len(unit.accounts) for unit in found] == [0, 3]
+
+
 def test_an_accounts_events_add_up_once_the_loose_ones_are_settled():
     early, final = stages_of(TARGETS[0], ("RequestReceived", "ResponseComplete"), ["05:20:00"])
     (unit,) = units(lines(early, final, final))

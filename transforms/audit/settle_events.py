@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ROWS_LIMIT = 20_000
 EXEMPLAR_BYTES = 64 << 20
+LOOSE_BYTES = 32 << 20
 HASHED_AT_ONCE: Final = 4096
 LOOSE: Final = "loose"
 
@@ -72,6 +73,7 @@ class EventSettler:
         self._ids: list[bytes] = []
         self._unhashed: list[Any] = []  # groups (`audit_ids`): many at once cost a fraction of a block's at a time
         self._loose: list[LooseEvent] = []
+        self._loose_bytes = 0
         self._settled = SettledRows() if followed else None
 
     def feed(self, block: EventBlock) -> Unit | None:
@@ -87,7 +89,9 @@ class EventSettler:
         self._unhashed += map(self._group, block.events)
         if len(self._unhashed) > HASHED_AT_ONCE:
             self._hash_ids()
-        self._loose += [self._loosen(event, request, items) for event, request, items in block.loose]
+        loose = [self._loosen(event, request, items) for event, request, items in block.loose]
+        self._loose += loose
+        self._loose_bytes += sum(len(event.content) for event in loose)
         return self._take(last=block.last)
 
     def _hash_ids(self) -> None:
@@ -217,14 +221,15 @@ class EventSettler:
 
     def _take(self, *, last: bool) -> Unit | None:
         blocks = self._builder.rest() if last else self._builder.full()
-        many = len(self._reads) > ROWS_LIMIT or len(self._loose) > ROWS_LIMIT or self._reads.held > EXEMPLAR_BYTES
+        many = len(self._reads) > ROWS_LIMIT or len(self._loose) > ROWS_LIMIT
+        many = many or self._reads.held > EXEMPLAR_BYTES or self._loose_bytes > LOOSE_BYTES
         if not (last or blocks or many):
             return None
         self._hash_ids()
         reads = self._reads.flush(self._split.file, self._record) if last or many else {}
         settled = b"" if self._settled is None else self._settled.packed()
         unit = Unit(blocks, reads, self._loose, sum_accounts(self._accounts) if last else [], b"".join(self._ids), settled)
-        self._ids, self._loose = [], []
+        self._ids, self._loose, self._loose_bytes = [], [], 0
         return unit
 
     def _record(self, event: Event, cluster: str) -> bytes:
