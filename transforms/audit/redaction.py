@@ -27,6 +27,7 @@ from transforms.audit.event_parts import (
     redact_user,
 )
 from transforms.audit.evidence import About
+from transforms.audit.innocent import Innocent
 from transforms.audit.managed_fields import NEEDLE, strip_managed_fields
 from transforms.audit.needles import examine
 from transforms.audit.request_uri import redact_uri
@@ -119,6 +120,7 @@ class Redactor:
         self._statuses: dict[bytes, bytes] = {}
         self._annotations: dict[bytes, bytes] = {}
         self._references: set[bytes] = set()
+        self._bodies = Innocent()
         self._heads: dict[tuple[str, bytes | str], tuple[Any, dict[str, list[int]]] | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -314,7 +316,8 @@ class Redactor:
                 else examine(body)
             )
             if found is None:
-                self._body(event, name, body, where)
+                if (body, (where.known, where.group, where.resource)) not in self._bodies:
+                    self._body(event, name, body, where)
             elif found[0] is not body:
                 setattr(event, name, found[0])
                 reduced(event, "credential", "/" + name, *found[1:])
@@ -332,6 +335,7 @@ class Redactor:
             return
         after = dump(tree)
         if after == before and body.count(b'":') == after.count(b'":') and b"\\u00" not in body:
+            self._bodies.add((body, (where.known, where.group, where.resource)))
             return
         setattr(event, name, after)
         record(event, search.cuts, "/" + name)
