@@ -18,6 +18,7 @@ import orjson
 
 from pipelines.plan import plan
 from tests.audit.envelopes import wraps
+from transforms.audit.block import BLOCK_SIZE
 from transforms.audit.parse_events import parse_events
 from transforms.audit.reduce_all import reduce_all
 from transforms.audit.settings import Compiled, Settings
@@ -83,10 +84,10 @@ class Log:
             _unpack(self.path)
         with self._clock("read and parse"):
             for split in splits:
-                for block in read_blocks(split, KEY):
-                    parse_events(block, KEY)
+                for block in read_blocks(split, KEY, piece_size=BLOCK_SIZE):
+                    parse_events(block, KEY, rows=True)
         with self._clock("whole"):
-            reduced = reduce_all(splits, lambda split: read_blocks(split, KEY), self._compiled)
+            reduced = reduce_all(splits, lambda split: read_blocks(split, KEY, piece_size=BLOCK_SIZE), self._compiled)
         found = sum(account.events - sum(account.dead_lettered.values()) for account in reduced.accounts)
         if found != self.count:
             raise RuntimeError(f"{self.name}: {found} events of {self.count}")

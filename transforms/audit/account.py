@@ -65,10 +65,10 @@ class Account(msgspec.Struct, array_like=True):
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count
 
-    def drop_by_rule(self, rule: int | None) -> None:
-        """Count one event that a rule of level None dropped; None: no rule matched it."""
+    def drop_by_rule(self, rule: int | None, count: int = 1) -> None:
+        """Count events that a rule of level None dropped; None: no rule matched them."""
         name = NO_RULE if rule is None else str(rule)
-        self.dropped_by_rule[name] = self.dropped_by_rule.get(name, 0) + 1
+        self.dropped_by_rule[name] = self.dropped_by_rule.get(name, 0) + count
 
     def fold_into(self, window: int, folded: int, merged: int) -> None:
         """Note which read window events were folded into, and the stages merged into those."""

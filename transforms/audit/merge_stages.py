@@ -24,6 +24,8 @@ from transforms.audit.times import fits_micros
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from numpy.typing import NDArray
+
     from transforms.audit.block import EventBlock, Split
     from transforms.audit.memory import Memory
     from transforms.audit.rows.plain_rows import Rows
@@ -189,7 +191,7 @@ class StageMerger:
         self._fixed = split.cluster
         self._key = key
         self._merge = merge
-        self._recalled = np.frombuffer(recalled, dtype=np.uint64)
+        self._recalled = np.sort(np.frombuffer(recalled, dtype=np.uint64))
         self._memory = memory if memory is not None and len(memory) else None
         self._waiting: dict[Any, list[Event]] = {}
         goes_on = (split.start or split.file) and (split.end is None or split.end - split.start >= _LARGE)
@@ -251,9 +253,7 @@ class StageMerger:
         stays = np.ones(len(rows), dtype=bool) if self._merge else alone.copy()
         if len(self._recalled) or self._memory is not None:
             hashes = rows.hashed(self._fixed or DEFAULT_CLUSTER)
-            stays &= ~np.isin(hashes, self._recalled)
-            if self._memory is not None:
-                stays &= ~self._memory.known(hashes)
+            stays &= ~self._met_elsewhere(hashes)
         self._paired += int((stays & ~alone).sum())
         if self._merge:
             expected = self._paired > self._alone
@@ -267,10 +267,16 @@ class StageMerger:
 
     def _forced(self, groups: dict[Any, Any]) -> set[Any]:
         ordered, hashes = hash_groups(groups, self._fixed or DEFAULT_CLUSTER)
-        found = np.isin(hashes, self._recalled)
+        return {ordered[at] for at in np.flatnonzero(self._met_elsewhere(hashes))}
+
+    def _met_elsewhere(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of the numbers are of audit IDs that are recalled, or that earlier runs settled."""
+        found = np.zeros(len(hashes), dtype=bool)
+        if len(self._recalled):  # sorted, and looked through for every block
+            found |= self._recalled.take(np.searchsorted(self._recalled, hashes), mode="clip") == hashes
         if self._memory is not None:
             found |= self._memory.known(hashes)
-        return {ordered[at] for at in np.flatnonzero(found)}
+        return found
 
     def _plain_pair(self, early: Event, final: Event) -> bool:
         """Nearly all there is: RequestReceived and ResponseComplete of one request, with nothing odd about them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -40,6 +40,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self).decode()
 
 
+# One for all consumers of a stream that ask for the same: what it has judged, it has judged for all of them.
+@lru_cache(maxsize=16)
+def _redactor(exec_args: Literal["keep", "program", "none"], rules: str | None, strip_bulk: bool, key: bytes) -> Redactor:
+    catalogue = None if rules is None else load_catalogue(rules.encode())
+    return Redactor(exec_args=exec_args, rules=catalogue, hash_key=key or None, strip_bulk=strip_bulk)
+
+
+@lru_cache(maxsize=16)
+def _read_guard(guards: str | None) -> ReadGuard:
+    return ReadGuard(load_guards(guards.encode()) if guards is not None else ())
+
+
 class Compiled:
     """Settings made ready to work: rules compiled, caches in place. One per worker; not to be pickled."""
 
@@ -59,14 +71,12 @@ class Compiled:
     def redactor(self) -> Redactor:
         """The redactor with the run's rules."""
         settings = self.settings
-        rules = None if settings.redaction_rules is None else load_catalogue(settings.redaction_rules.encode())
-        return Redactor(exec_args=settings.exec_args, rules=rules, hash_key=self.key or None, strip_bulk=settings.strip_bulk)
+        return _redactor(settings.exec_args, settings.redaction_rules, settings.strip_bulk, self.key)
 
     @cached_property
     def read_guard(self) -> ReadGuard:
         """The guards, built in and the user's."""
-        text = self.settings.guards
-        return ReadGuard(load_guards(text.encode()) if text is not None else ())
+        return _read_guard(self.settings.guards)
 
     def believable(self, moment: int | None) -> int | None:
         """The time if it may be true, else None: before 2014 or more than a day ahead of the run's start is odd."""

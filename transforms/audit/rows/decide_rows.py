@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -30,40 +30,44 @@ def copy_rows(rows: Rows, account: Account) -> Rows:
     return mine
 
 
-def decide_rows(policy: Policy, rows: Rows) -> tuple[Rows, list[Event]]:
-    """The rows that the policy keeps, cut to its level; the others are counted. Where it does more, the rows' events as they were read."""
-    if not len(rows):
-        return rows, []
-    decisions, which = _decisions(policy, rows)
-    account = rows.account
-    sizes, early = rows.sizes()
-    fate = np.array([_fate(decision) for decision in decisions], dtype=np.int8)[which]
-    fate[_doubtful(rows)] = _FALLS
-    omitted = np.array(["RequestReceived" in (decision.omit_stages or ()) for decision in decisions], dtype=bool)[which]
-    fallen: list[Event] = []
-    for place in np.flatnonzero(fate == _FALLS).tolist():
-        fallen += [event for event in rows.event(place) if event is not None]
-    weighed = 0
-    for place in np.flatnonzero(fate == _DROPPED).tolist():
-        rule = decisions[which[place]].rule
-        account.drop_by_rule(rule)
-        if rows.partners[place] != ALONE:
-            account.drop_by_rule(rule)
-        weighed += int(sizes[place] + early[place])
-    shed = (fate == _KEPT) & omitted & (rows.partners != ALONE)
-    account.dropped_by_stage += int(shed.sum())
-    weighed += int(early[shed].sum())
-    account.weigh("dropped", weighed)
-    kept = fate == _KEPT
-    rows = rows.take(kept, copied=True)
-    rows.partners[shed[kept]] = ALONE
-    rows.decisions = [decisions[at] for at in which[kept].tolist()]
-    rows.rules = np.array([-1 if decision.rule is None else decision.rule for decision in rows.decisions], dtype=np.int32)
-    _lower(rows)
-    return rows, fallen
-
-
 _KEPT, _DROPPED, _FALLS = range(3)
+_RANKS: Final = np.array([RANK[level] for level in LEVELS], dtype=np.int8)
+
+
+class _Decided:
+    """What a policy has decided, and what that means for rows, by its number."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._numbers: dict[Decision, int] = {}
+        self._known: dict[int, int] = {}
+        self.decisions: list[Decision] = []
+        self.fates = self.omits = self.ranks = self.strips = np.empty(0, dtype=np.int8)
+
+    def which(self, rows: Rows) -> NDArray[np.int64]:
+        """By row, the number of what is decided."""
+        numbers = rows.numbers.astype(np.int64)
+        of_whom = numbers[:, OF_CALLER] * MOST + numbers[:, OF_VERB]
+        keys = (of_whom * MOST + numbers[:, OF_URI]) * (MOST + 1) + numbers[:, OF_REFERENCE] + 1
+        distinct, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        known = self._known.get
+        found = [known(key, -1) for key in distinct.tolist()]
+        for place in [place for place, number in enumerate(found) if number < 0]:
+            decision = self._policy.decide(rows.probe(int(first[place])))
+            found[place] = self._known[int(distinct[place])] = self._number(decision)
+        return np.array(found, dtype=np.int64)[which]
+
+    def _number(self, decision: Decision) -> int:
+        known = self._numbers.get(decision)
+        if known is not None:
+            return known
+        number = self._numbers[decision] = len(self.decisions)
+        self.decisions.append(decision)
+        self.fates = np.append(self.fates, np.int8(_fate(decision)))
+        self.omits = np.append(self.omits, np.int8(decision.drops("RequestReceived") == "stage"))
+        self.ranks = np.append(self.ranks, np.int8(RANK[decision.level]))
+        self.strips = np.append(self.strips, np.int8(decision.omit_managed_fields))
+        return number
 
 
 def _fate(decision: Decision) -> int:
@@ -72,20 +76,48 @@ def _fate(decision: Decision) -> int:
     return _FALLS if decision.undecidable or decision.drops("ResponseComplete") is not None else _KEPT
 
 
-def _decisions(policy: Policy, rows: Rows) -> tuple[list[Decision], NDArray[np.int64]]:
-    """The distinct decisions, and which of them each row has."""
-    numbers = rows.numbers.astype(np.int64)
-    of_whom = numbers[:, OF_CALLER] * MOST + numbers[:, OF_VERB]
-    keys = (of_whom * MOST + numbers[:, OF_URI]) * (MOST + 1) + numbers[:, OF_REFERENCE] + 1
-    distinct, first, which = np.unique(keys, return_index=True, return_inverse=True)
-    known: dict[int, Decision] = rows.parts.caches.setdefault(policy, {})
-    out = []
-    for key, place in zip(distinct.tolist(), first.tolist(), strict=True):
-        decision = known.get(key)
-        if decision is None:
-            decision = known[key] = policy.decide(rows.probe(place))
-        out.append(decision)
-    return out, which
+def decide_rows(policy: Policy, rows: Rows) -> tuple[Rows, list[Event]]:
+    """The rows that the policy keeps, cut to its level; the others are counted. Where it does more, the rows' events as they were read."""
+    if not len(rows):
+        return rows, []
+    decided = rows.parts.caches.get(policy)
+    if decided is None:
+        decided = rows.parts.caches[policy] = _Decided(policy)
+    which = decided.which(rows)
+    fates = decided.fates[which]
+    fates[_doubtful(rows)] = _FALLS
+    fallen: list[Event] = []
+    for place in np.flatnonzero(fates == _FALLS).tolist():
+        fallen += [event for event in rows.event(place) if event is not None]
+    sizes, early = rows.sizes()
+    paired = rows.partners != ALONE
+    dropped = fates == _DROPPED
+    for number in np.unique(which[dropped]).tolist():
+        found = dropped & (which == number)
+        rows.account.drop_by_rule(decided.decisions[number].rule, int(found.sum() + (found & paired).sum()))
+    kept = fates == _KEPT
+    shed = kept & paired & (decided.omits[which] > 0)
+    rows.account.dropped_by_stage += int(shed.sum())
+    rows.account.weigh("dropped", int((sizes + early)[dropped].sum() + early[shed].sum()))
+    rows = rows.take(kept, copied=True)
+    rows.partners[shed[kept]] = ALONE
+    _cut(rows, decided, which[kept])
+    return rows, fallen
+
+
+def _cut(rows: Rows, decided: _Decided, which: NDArray[np.int64]) -> None:
+    """Cut rows to the level that was decided."""
+    decisions = rows.decisions = [decided.decisions[number] for number in which.tolist()]
+    rules = np.array([-1 if decision.rule is None else decision.rule for decision in decided.decisions], dtype=np.int32)
+    rows.rules = rules[which]
+    lowered = decided.ranks[which] < _RANKS[rows.levels]
+    rows.levels[lowered] = decided.ranks[which][lowered] - _RANKS[0]
+    for place, body in enumerate(rows.bodies):
+        if body is not None:
+            if decisions[place].omit_managed_fields:
+                body.strips = True  # type: ignore[assignment]
+            if lowered[place]:
+                cut(body, decisions[place])
 
 
 def _doubtful(rows: Rows) -> NDArray[np.bool_]:
@@ -94,12 +126,8 @@ def _doubtful(rows: Rows) -> NDArray[np.bool_]:
     Pairs of which the first line may have another decision, for its reference says less, and that counts where the URI says nothing;
     and rows with a webhook's patches, which level Metadata leaves out.
     """
-    out = (rows.lines[rows.chosen, OBJECT] == MORE) & (rows.partners != ALONE)
-    for place in np.flatnonzero(out).tolist():
-        out[place] = not rows.cached(_is_resource_request, OF_URI, place)
-    for place in np.flatnonzero(rows.numbers[:, OF_NOTES] >= 0).tolist():
-        out[place] |= rows.cached(_holds_patches, OF_NOTES, place)
-    return out
+    more = (rows.lines[rows.chosen, OBJECT] == MORE) & (rows.partners != ALONE)
+    return (more & ~rows.answers(_is_resource_request, OF_URI)) | rows.answers(_holds_patches, OF_NOTES)
 
 
 def _is_resource_request(uri: str) -> bool:
@@ -108,18 +136,3 @@ def _is_resource_request(uri: str) -> bool:
 
 def _holds_patches(annotations: bytes) -> bool:
     return b"patch.webhook" in annotations or b"\\u" in annotations
-
-
-def _lower(rows: Rows) -> None:
-    """Cut rows to the level that was decided."""
-    ranks = np.array([RANK[level] for level in LEVELS], dtype=np.int8)
-    decided: Any = rows.decisions
-    for place, decision in enumerate(decided):
-        body = rows.bodies[place]
-        if body is not None and decision.omit_managed_fields:
-            body.strips = True  # type: ignore[assignment]
-        level = decision.level
-        if level != "RequestResponse" and RANK[level] < ranks[rows.levels[place]]:
-            rows.levels[place] = LEVELS.index(level)
-            if body is not None:
-                cut(body, decision)

@@ -19,6 +19,7 @@ from transforms.audit.rows.columns import (
     CALLER_END,
     NAME,
     NAME_END,
+    NO,
     NOTES,
     NOTES_END,
     REFERENCE,
@@ -27,17 +28,21 @@ from transforms.audit.rows.columns import (
     STATUS_END,
     UID,
     UID_END,
+    UNKNOWN,
     URI,
     URI_END,
     VERB,
     VERB_END,
     VERSION,
     VERSION_END,
+    YES,
 )
-from transforms.audit.rows.words import Words
+from transforms.audit.rows.words import MOST, Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 # Columns of a row's parts.
 OF_URI, OF_CALLER, OF_REFERENCE, OF_STATUS, OF_NOTES, OF_VERB = range(6)
@@ -137,6 +142,20 @@ class Parts:
     def known(self, column: int, part: int) -> Any:
         """What is known of a part; None of one that is lacking."""
         return None if part < 0 else self.words[column].known[part]
+
+    def answers(self, ask: Callable[[Any], bool], column: int, numbers: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """What a question finds about parts of a column, asked once about each; False for -1, which is none."""
+        answers: NDArray[np.uint8] | None = self.caches.get((ask, column))
+        if answers is None:
+            answers = self.caches[ask, column] = np.zeros(MOST, dtype=np.uint8)
+        found = answers[numbers]
+        new = numbers[(found == UNKNOWN) & (numbers >= 0)]
+        if len(new):
+            known = self.words[column].known
+            for part in set(new.tolist()):
+                answers[part] = YES if ask(known[part]) else NO
+            found = answers[numbers]
+        return (found == YES) & (numbers >= 0)
 
 
 _own: Final = local()  # tables are filled by one thread

@@ -188,14 +188,9 @@ class Rows:
             reference is not None and reference.subresource in LONG_RUNNING_SUBRESOURCES
         )
 
-    def cached(self, ask: Callable[[Any], Any], column: int, place: int) -> Any:
-        """What a question finds about a row's part, asked once."""
-        part = int(self.numbers[place, column])
-        known = self.parts.caches.setdefault(ask, {})
-        found = known.get(part)
-        if found is None:
-            found = known[part] = ask(self.parts.known(column, part))
-        return found
+    def answers(self, ask: Callable[[Any], bool], column: int) -> NDArray[np.bool_]:
+        """By row, what a question finds about its part, asked once about each; False where the part is lacking."""
+        return self.parts.answers(ask, column, self.numbers[:, column])
 
     def probe(self, place: int) -> Event:
         """An event with the row's parts, to ask what would become of such a one; it has no bodies, ID or times."""

@@ -9,56 +9,36 @@ import numpy as np
 from transforms.audit.consumers import Redacted, redact_once, take_over
 from transforms.audit.event import ODD_BEFORE
 from transforms.audit.managed_fields import strip_managed_fields
-from transforms.audit.rows.columns import NO, UNKNOWN, YES
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_STATUS, OF_URI
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
     from transforms.audit.event import Event
     from transforms.audit.redaction import Redactor
-    from transforms.audit.rows.parts import Parts
     from transforms.audit.rows.plain_rows import Rows
 
 
-class _Verdicts:
-    """What a redactor does with parts: by column, whether it leaves them as they are."""
+def _judges(redactor: Redactor) -> dict[int, Callable[[Any], bool]]:
+    """By column, what says whether redaction leaves a part as it is."""
+    judges: dict[int, Callable[[Any], bool]] = {
+        OF_URI: redactor.leaves_uri,
+        OF_CALLER: lambda caller: redactor.leaves_caller(caller.user, caller.sourceIPs, caller.userAgent),
+        OF_REFERENCE: lambda reference: redactor.leaves_reference(reference.raw),
+        OF_STATUS: redactor.leaves_status,
+        OF_NOTES: redactor.leaves_annotations,
+    }
+    return {column: _or_not(judge) for column, judge in judges.items()}
 
-    def __init__(self, parts: Parts, redactor: Redactor) -> None:
-        self._parts = parts
-        self.leaves: dict[int, NDArray[np.uint8]] = {
-            column: np.zeros(len(parts.words[column].plain), dtype=np.uint8)
-            for column in (OF_URI, OF_CALLER, OF_REFERENCE, OF_STATUS, OF_NOTES)
-        }
-        self._judges: dict[int, Callable[[Any], bool]] = {
-            OF_URI: redactor.leaves_uri,
-            OF_CALLER: lambda caller: redactor.leaves_caller(caller.user, caller.sourceIPs, caller.userAgent),
-            OF_REFERENCE: lambda reference: redactor.leaves_reference(reference.raw),
-            OF_STATUS: redactor.leaves_status,
-            OF_NOTES: redactor.leaves_annotations,
-        }
 
-    def left(self, rows: Rows) -> NDArray[np.bool_]:
-        """The rows all of whose parts are left as they are."""
-        out = np.ones(len(rows), dtype=bool)
-        for column, leaves in self.leaves.items():
-            numbers = rows.numbers[:, column]
-            found = leaves[numbers]
-            new = numbers[(found == UNKNOWN) & (numbers >= 0)]
-            if len(new):
-                for part in set(new.tolist()):
-                    leaves[part] = self._judge(column, part)
-                found = leaves[numbers]
-            out &= (found == YES) | (numbers < 0)
-        return out
-
-    def _judge(self, column: int, part: int) -> int:
+def _or_not(judge: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def judged(part: Any) -> bool:
         try:
-            return YES if self._judges[column](self._parts.known(column, part)) else NO
+            return judge(part)
         except Exception:  # noqa: BLE001 - what cannot be judged is not left as it is: its events are withheld, one by one
-            return NO
+            return False
+
+    return judged
 
 
 def strip_rows(rows: Rows, *, keep: bool) -> None:
@@ -76,12 +56,13 @@ def strip_rows(rows: Rows, *, keep: bool) -> None:
 
 def redact_rows(rows: Rows, redactor: Redactor, latest: int, *, keep: bool) -> tuple[Rows, list[Event]]:
     """The rows, redacted; and as redacted events those in which there is more to redact than bodies, or later than `latest`."""
-    caches = rows.parts.caches
-    verdicts = caches.get(redactor)
-    if verdicts is None:
-        verdicts = caches[redactor] = _Verdicts(rows.parts, redactor)
+    judges = rows.parts.caches.get(redactor)
+    if judges is None:
+        judges = rows.parts.caches[redactor] = _judges(redactor)
     reached = rows.moments[rows.chosen, 1]
-    left = verdicts.left(rows) & (reached >= ODD_BEFORE) & (reached <= latest)
+    left = (reached >= ODD_BEFORE) & (reached <= latest)
+    for column, judge in judges.items():
+        left &= rows.answers(judge, column) | (rows.numbers[:, column] < 0)
     for place in np.flatnonzero(left).tolist():
         body = rows.bodies[place]
         if body is not None and not _redact_bodies(rows, place, body, redactor, keep=keep):
