@@ -17,7 +17,7 @@ from transforms.audit.scanner import Scanner
 
 NEEDLE: Final = b"managedFields"
 _places: Final = Scanner([(0, b"(?-i)" + NEEDLE)], every=True)
-_SHORT: Final = 4000  # bytes that a plain search reads faster than a scan starts
+_SHORT: Final = 500  # bytes that a plain search reads faster than a scan starts
 _ARRAYS: Final = frozenset({b',"managedFields":[{', b'{"managedFields":[{', b',"managedFields":[]', b'{"managedFields":[]'})
 # Brackets, commas and then a quote that a letter follows: it opens a string, and so nothing before it is within one. Neither
 # does a body end within a string: a parser has skipped over it.

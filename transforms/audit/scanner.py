@@ -32,7 +32,7 @@ class Scanner:
         """What was found: places from left to right, each other number once and anywhere between them."""
         found: list[int] = []
         scan, scratch = self._own.__dict__.get("ready") or self._prepare()
-        scan(text, match_event_handler=_note, context=found, scratch=scratch)
+        scan(text, _note, 0, found, scratch)  # by position: names would cost half of what a short text does
         return found
 
     def _prepare(self) -> tuple[Any, hyperscan.Scratch]:
