@@ -7,9 +7,9 @@ from typing import Final
 # Columns of what is found of a line: positions in the block, ends exclusive, 0 for what the line lacks.
 START, END, KIND, LEVEL, ID, URI, URI_END, VERB_END, CALLER, CALLER_END = range(10)
 REFERENCE, REFERENCE_END, VERSION, VERSION_END, STATUS, STATUS_END, BODIES, BODIES_END, TIMES, NOTES, NOTES_END = range(10, 21)
-VERB, READ, OBJECT = 21, 22, 23  # where the verb begins; its number, if it is a read's; see `pair_lines`
-NAME, NAME_END, UID, UID_END = 24, 25, 26, 27  # of the object, as is its version
-COLUMNS: Final = 28
+VERB, READ = 21, 22  # where the verb begins; its number, if it is a read's
+NAME, NAME_END, UID, UID_END = 23, 24, 25, 26  # of the object, as is its version
+COLUMNS: Final = 27
 ODD, EARLY, FINAL = 0, 1, 2
 LEVELS: Final = ("Metadata", "Request", "RequestResponse")
 READS: Final = (None, "get", "list", "watch")
@@ -18,8 +18,6 @@ TIME_LENGTH: Final = 27
 REACHED_AFTER: Final = TIME_LENGTH + len('","stageTimestamp":"')  # from the beginning of the first time to that of the second
 # What a line is in pairs: a final line with the first line of that number, or alone; or no request of its own.
 ALONE, NO_ROW = -1, -2
-# How a final line refers to its object beside what its first line said.
-ALIKE, MORE, OTHER = 0, 1, 2
 # State of a table of parts, and what is known of one.
 COUNT, USED = 0, 1
 UNKNOWN, YES, NO = 0, 1, 2

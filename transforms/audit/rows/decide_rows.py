@@ -9,7 +9,7 @@ import numpy as np
 from transforms.audit.consumers import own
 from transforms.audit.policy import RANK, cut
 from transforms.audit.request_info import request_info
-from transforms.audit.rows.columns import ALONE, LEVELS, MORE, OBJECT
+from transforms.audit.rows.columns import ALONE, LEVELS
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_URI, OF_VERB
 from transforms.audit.rows.words import MOST
 
@@ -123,11 +123,11 @@ def _cut(rows: Rows, decided: _Decided, which: NDArray[np.int64]) -> None:
 def _doubtful(rows: Rows) -> NDArray[np.bool_]:
     """Rows that the policy may have more to do with.
 
-    Pairs of which the first line may have another decision, for its reference says less, and that counts where the URI says nothing;
+    Those with a reference of which the URI says nothing: then its name counts, which is no part, and may be the final line's alone;
     and rows with a webhook's patches, which level Metadata leaves out.
     """
-    more = (rows.lines[rows.chosen, OBJECT] == MORE) & (rows.partners != ALONE)
-    return (more & ~rows.answers(_is_resource_request, OF_URI)) | rows.answers(_holds_patches, OF_NOTES)
+    referring = rows.numbers[:, OF_REFERENCE] >= 0
+    return (referring & ~rows.answers(_is_resource_request, OF_URI)) | rows.answers(_holds_patches, OF_NOTES)
 
 
 def _is_resource_request(uri: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from threading import local
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 
 # Columns of a row's parts.
 OF_URI, OF_CALLER, OF_REFERENCE, OF_STATUS, OF_NOTES, OF_VERB = range(6)
-LONGEST: Final = 8192
 _errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _decode_string = msgspec.json.Decoder(str).decode
 
@@ -137,7 +135,6 @@ class Parts:
         self.places = tuple(places for _, places in _KINDS)
         self.encoded = tuple(each for words in self.words[:OF_VERB] for each in (words.encoded, words.places))
         self.caches: dict[Any, Any] = {}
-        self.seed = np.uint64(secrets.randbits(64))
 
     def known(self, column: int, part: int) -> Any:
         """What is known of a part; None of one that is lacking."""
@@ -161,9 +158,12 @@ class Parts:
 _own: Final = local()  # tables are filled by one thread
 
 
-def parts_for(rows: int, size: int) -> Parts:
-    """Tables with room for the parts of so many rows in so many bytes."""
+def parts_for(rows: int, size: int) -> Parts | None:
+    """Tables with room for the parts of so many rows in so many bytes; None if not even new ones have it."""
     found: Parts | None = _own.__dict__.get("parts")
-    if found is None or not all(words.room(rows, min(size, rows * LONGEST)) for words in found.words):
-        found = _own.parts = Parts()
+    if found is None or not all(words.room(rows, size) for words in found.words):
+        found = Parts()
+        if not all(words.room(rows, size) for words in found.words):
+            return None
+        _own.parts = found
     return found

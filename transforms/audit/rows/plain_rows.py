@@ -6,6 +6,7 @@ for. What rows become is, byte for byte, what their events would.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from msgspec import Raw
 
 from transforms.audit.audit_ids import hash_rows
 from transforms.audit.event import LONG_RUNNING_SUBRESOURCES, LONG_RUNNING_VERBS, Event
+from transforms.audit.fresh_stack import on_fresh_stack
 from transforms.audit.policy import cut
 from transforms.audit.rows.columns import (
     ALONE,
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from transforms.audit.policy import Decision
 
 _FEW: Final = 8  # lines are not worth it
+_SHORT: Final = 128  # bytes a line: mostly no events, of which columns would take more memory than the lines
+_LARGE: Final = 1 << 30  # bytes: columns hold positions as 32 bits
+_SEED: Final = np.uint64(secrets.randbits(64))
 _ID: Final = np.arange(ID_LENGTH)
 _OPEN, _CLOSE = b"{}"
 _decode = msgspec.json.Decoder(Event).decode
@@ -152,7 +157,10 @@ class Rows:
 
     def _line(self, line: int) -> Event:
         start, end = int(self.lines[line, START]), int(self.lines[line, END])
-        event = _decode(self.data[start:end])
+        try:
+            event = _decode(self.data[start:end])
+        except RecursionError:  # here the stack is deeper than where the line was looked at
+            event = on_fresh_stack(_decode, self.data[start:end])
         event.offset, event.item = self.origins[line].tolist()
         event.size, event.account = end - start, self.account  # type: ignore[assignment]
         return event
@@ -233,18 +241,22 @@ def read_rows_of_items(items: Sequence[tuple[int, int, bytes]], account: Account
 def _rows_of(
     data: bytes, ends: NDArray[np.int64], origins: NDArray[np.int64], account: Account
 ) -> tuple[Rows | None, list[tuple[int, int, bytes]]]:
-    if len(ends) < _FEW:
-        return None, _lines(data, ends, origins, np.ones(len(ends), dtype=bool))
+    other = np.ones(len(ends), dtype=bool)
+    if len(ends) < _FEW or not len(ends) * _SHORT < len(data) < _LARGE:
+        return None, _lines(data, ends, origins, other)
     view = np.frombuffer(data, dtype=np.uint8)
     lines = np.zeros((len(ends), COLUMNS), dtype=np.int32)
     moments = np.empty((len(ends), 2), dtype=np.int64)
     partners = np.empty(len(ends), dtype=np.int32)
     compiled = kernels()
     compiled.scan_lines(view, ends, lines, moments)
-    parts = parts_for(len(ends), len(data))
     slots = np.full(1 << (2 * len(ends)).bit_length(), -1, dtype=np.int32)
-    compiled.pair_lines(view, lines, parts.seed, slots, partners)
+    compiled.pair_lines(view, lines, _SEED, slots, partners)
     chosen = np.flatnonzero(partners > NO_ROW)
+    spans = lines[chosen]
+    parts = parts_for(len(chosen), int((spans[:, END] - spans[:, START] - spans[:, BODIES_END] + spans[:, BODIES]).sum()))
+    if parts is None:
+        return None, _lines(data, ends, origins, other)
     numbers = np.empty((len(chosen), len(parts.words)), dtype=np.int32)
     plain = np.ones(len(chosen), dtype=bool)
     for column, (words, places) in enumerate(zip(parts.words, parts.places, strict=True)):
@@ -265,7 +277,6 @@ def _rows_of(
         rules=np.full(len(chosen), -1, dtype=np.int32),
         bodies=bodies,
     ).take(plain)
-    other = np.ones(len(ends), dtype=bool)
     other[rows.chosen] = False
     other[rows.partners[rows.partners != ALONE]] = False
     return rows, _lines(data, ends, origins, other)

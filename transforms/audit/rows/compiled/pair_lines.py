@@ -7,7 +7,6 @@ from typing import Any, Final
 import numpy as np
 
 from transforms.audit.rows.columns import (
-    ALIKE,
     ALONE,
     CALLER_END,
     EARLY,
@@ -16,11 +15,8 @@ from transforms.audit.rows.columns import (
     ID_LENGTH,
     KIND,
     LEVEL,
-    MORE,
     NO_ROW,
-    OBJECT,
     ODD,
-    OTHER,
     REFERENCE,
     REFERENCE_END,
     TIME_LENGTH,
@@ -83,27 +79,27 @@ def _begins(data: Any, at: int, end: int, literal: Any) -> bool:
 
 
 @inner
-def _same_object(data: Any, early: Any, final: Any) -> int:
-    """ALIKE if both lines refer to the object in the same words or the first in none, MORE if the final one says more of it, else OTHER."""
+def _same_object(data: Any, early: Any, final: Any) -> bool:
+    """Whether both lines refer to the object in the same words or in none, or the final one says more of it."""
     mine, end = early[REFERENCE], early[REFERENCE_END]
     other, stop = final[REFERENCE], final[REFERENCE_END]
-    if end == 0 or (end - mine == stop - other and same(data, mine, data, other, end - mine)):
-        return ALIKE if end == 0 or stop > 0 else OTHER
-    if stop == 0:
-        return OTHER
+    if end == 0 or stop == 0:
+        return end == stop
+    if end - mine == stop - other and same(data, mine, data, other, end - mine):
+        return True
     mine += 1
     other += 1
     while other < stop - 1:
         after = _member_end(data, other, stop)
         if after == stop or (data[after] != _COMMA and after != stop - 1):
-            return OTHER
+            return False
         size = after - other
         if mine + size <= end - 1 and same(data, mine, data, other, size) and (data[mine + size] == _COMMA or mine + size == end - 1):
             mine += size + 1
         elif not _may_be_new(data, other, stop):
-            return OTHER
+            return False
         other = after + 1
-    return MORE if mine == end else OTHER
+    return mine == end
 
 
 @inner
@@ -130,11 +126,8 @@ def pair_lines(data: Any, rows: Any, seed: Any, slots: Any, partners: Any) -> No
                 partners[line] = ALONE
             continue
         early = rows[first]
-        paired = row[KIND] == FINAL and early[KIND] == EARLY and _one_request(data, early, row)
-        alike = _same_object(data, early, row) if paired else OTHER
-        if alike != OTHER:
+        if row[KIND] == FINAL and early[KIND] == EARLY and _one_request(data, early, row) and _same_object(data, early, row):
             partners[line] = first
-            row[OBJECT] = alike
             row[KIND], early[KIND] = -FINAL, -EARLY  # taken: a third line of this audit ID undoes the pair
             slots[slot] = line
         else:

@@ -1,0 +1,149 @@
+"""Requests that are nearly plain, and blocks that are no good for rows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.audit.rows.both_ways import Both, assert_same, both_ways
+from tests.audit.rows.plain_lines import a_line, a_pair, an_id, early, final, joined, padding
+from tests.audit.test_deep_nesting import below
+from transforms.audit.rows import parts, words
+
+
+def lines(*lines: bytes) -> bytes:
+    return b"\n".join([*lines, *padding()]) + b"\n"
+
+
+def policy(*rules: dict[str, Any]) -> str:
+    return json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules})
+
+
+def same(data: bytes, **changes: Any) -> Both:
+    found = both_ways(data, **changes)
+    assert_same(found)
+    return found
+
+
+def test_the_padding_becomes_rows():
+    assert same(lines()).as_rows == 12
+
+
+def test_where_the_path_says_nothing_a_reference_s_name_decides():
+    resources = [{"group": "", "resources": ["pods"], "resourceNames": ["cart-1"]}]
+    named = policy({"level": "None", "resources": resources}, {"level": "Metadata"})
+    other = '{"resource":"pods","namespace":"shop","name":"cart-2","apiVersion":"v1"}'
+    log = [line for at, reference in enumerate((None, other, None)) for line in pair_about(at, "/odd", reference)]
+    found = same(lines(*log), policy=named)
+    assert found.rows.accounts[0].dropped_by_rule == {"0": 24 + 4}
+
+
+def pair_about(number: int, uri: str, reference: str | None) -> list[bytes]:
+    changes = {} if reference is None else {"objectRef": reference}
+    return a_pair(auditID=an_id(number), requestURI=f'"{uri}"', **changes)
+
+
+def test_a_first_stage_without_a_reference_is_decided_by_itself():
+    pods = policy({"level": "None", "resources": [{"group": "", "resources": ["pods"]}]}, {"level": "Metadata"})
+    for uri in ("/odd", "/api/v1/namespaces/shop/services/cart-1"):
+        changes = {"auditID": an_id(1), "requestURI": f'"{uri}"'}
+        found = same(lines(joined(early(**changes | {"objectRef": None})), joined(final(**changes))), policy=pods)
+        assert found.rows.accounts[0].dropped_by_rule["0"] == 25
+
+
+def test_a_first_stage_whose_reference_says_less_merges():
+    less = '{"resource":"pods","namespace":"shop","apiVersion":"v1"}'
+    more = '{"resource":"pods","namespace":"shop","name":"x","uid":"y","apiVersion":"v1","resourceVersion":"7"}'
+    changes = {"auditID": an_id(1), "verb": '"create"', "requestURI": '"/api/v1/namespaces/shop/pods"'}
+    found = same(lines(joined(early(**changes, objectRef=less)), joined(final(**changes, objectRef=more))))
+    assert (found.as_rows, found.rows.accounts[0].merged) == (13, 13)
+    found = same(lines(joined(early(**changes, objectRef=more)), joined(final(**changes, objectRef=less))))
+    assert (found.as_rows, found.rows.accounts[0].merged) == (12, 12)
+
+
+def nested(depth: int) -> bytes:
+    body = '{"a":' * depth + "1" + "}" * depth
+    return a_line(auditID=an_id(depth), level='"RequestResponse"', verb='"update"', requestObject=body)
+
+
+def test_a_body_may_nest_as_deep_as_the_stack_has_room_and_its_line_is_read_again():
+    # The URI's query is redacted, so that the rows become events once more, deeper in the stack than they were read.
+    deep = [nested(depth).replace(b"cart-1", b"cart-1?sig=hunter2hunter2") for depth in range(700, 990)]
+    for frames in (0, 7, 150):
+        assert below(frames, lambda: same(lines(*deep)).as_rows) > 12
+
+
+@pytest.fixture
+def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "MOST", 64)
+    monkeypatch.setattr(parts, "MOST", 64)
+    monkeypatch.setattr(words, "ARENA", 40_000)
+    parts._own.__dict__.clear()
+
+
+@pytest.mark.usefixtures("small_tables")
+def test_tables_that_are_full_begin_anew():
+    log = b""
+    for at in range(400):
+        log += b"\n".join(a_pair(auditID=an_id(at), requestURI=f'"/api/v1/namespaces/shop/pods/cart-{at}"')) + b"\n"
+    found = same(log, block=24 << 10)
+    assert found.as_rows > 300
+    parts._own.__dict__.clear()
+
+
+@pytest.mark.usefixtures("small_tables")
+def test_parts_that_no_table_holds_are_no_rows():
+    agent = '"' + "x" * 8000 + '"'
+    long = [a_line(auditID=an_id(at), sourceIPs=f'["{at:08d}{"y" * 7000}"]', userAgent=agent) for at in range(20)]
+    assert same(b"\n".join(long) + b"\n").as_rows == 0
+    many = [a_line(auditID=an_id(at), requestURI=f'"/api/v1/namespaces/shop/pods/cart-{at}"') for at in range(65)]
+    assert same(b"\n".join(many) + b"\n").as_rows == 0
+    parts._own.__dict__.clear()
+
+
+def test_a_table_has_room_for_what_is_copied_to_it_before_it_is_compared():
+    parts._own.__dict__.clear()
+    found = parts.parts_for(10, 1000)
+    assert found is not None
+    assert parts.parts_for(10, 1000) is found
+    for each in found.words:
+        each._state[words.USED] = words.ARENA - 999
+    assert parts.parts_for(10, 1000) is not found
+    assert parts.parts_for(words.MOST + 1, 1000) is None
+    assert parts.parts_for(1, words.ARENA + 1) is None
+
+
+def test_parts_longer_than_all_others_together_fit(monkeypatch: pytest.MonkeyPatch):
+    """Three pieces of a caller may each be as long as one part may be."""
+    parts._own.__dict__.clear()
+    agent = '"' + "x" * 8000 + '"'
+    groups = '{"username":"a","groups":["' + "g" * 8000 + '"]}'
+    rooms: list[tuple[int, int]] = []
+    whole = parts.parts_for
+
+    def noted(rows: int, size: int) -> Any:
+        rooms.append((rows, size))
+        return whole(rows, size)
+
+    monkeypatch.setattr("transforms.audit.rows.plain_rows.parts_for", noted)
+    long = [a_line(auditID=an_id(at), user=groups, sourceIPs=f'["{at:08d}{"y" * 7000}"]', userAgent=agent) for at in range(40)]
+    found = same(b"\n".join(long) + b"\n")
+    assert found.as_rows == 40
+    assert rooms[0][1] > 40 * 23_000
+
+
+def test_a_block_of_short_lines_takes_no_columns(monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+    zeros = np.zeros
+
+    def noted(shape: Any, *arguments: Any, **more: Any) -> Any:
+        asked.append(int(np.prod(shape)))
+        return zeros(shape, *arguments, **more)
+
+    monkeypatch.setattr("transforms.audit.rows.plain_rows.np.zeros", noted)
+    data = lines() + b"\n" * 100_000
+    assert same(data).as_rows == 0
+    assert max(asked) <= 2 * 100_050
