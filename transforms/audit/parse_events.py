@@ -82,18 +82,13 @@ def _parse_records(block: RawBlock, records: Iterable[tuple[int, int, bytes]], k
 def _parse_items(
     block: RawBlock, items: Sequence[tuple[int, int, bytes | None, str | None]], key: bytes, parsed: EventBlock, *, rows: bool
 ) -> None:
-    records: list[tuple[int, int, bytes]] = []
-    broken: list[tuple[int, int, bytes]] = []
     for offset, item, raw, code in items:
         if code is not None:
             _bury(parsed, key, code, _SAID.get(code, _BROKEN), raw or b"", offset, item)
-        elif rows and raw and b"\n" not in raw:
-            records.append((offset, item, raw))
-        else:
-            broken.append((offset, item, raw or b""))
-    if rows and records:
+    records = [(offset, item, raw or b"") for offset, item, raw, code in items if code is None]
+    if rows:
         parsed.rows, records = read_rows_of_items(records, block.account)
-    _parse_records(block, [*records, *broken], key, parsed)
+    _parse_records(block, records, key, parsed)
 
 
 def _parse_odd(record: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, *, unterminated: bool = False) -> None:

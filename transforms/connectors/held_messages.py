@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SCHEME: Final = "held:"
 GAP: Final = "gap:"  # the `path` of a split of which nothing is left to read
+_AT_ONCE: Final = 512  # messages that go into a MAC together
 _held: dict[str, Sequence[tuple[int, bytes]]] = {}
 _numbers = count()
 
@@ -62,22 +63,23 @@ def message_blocks(split: Split, key: bytes, piece_size: int) -> Iterator[RawBlo
     messages = _held[split.path]
     mac = hmac.new(key, digestmod="sha256")
     left = 0
-    for _, value in messages:
-        mac.update(len(value).to_bytes(8, "big"))
-        mac.update(value)
-        left += len(value)
+    for first in range(0, len(messages), _AT_ONCE):
+        told = b"".join([part for _, value in messages[first : first + _AT_ONCE] for part in (len(value).to_bytes(8, "big"), value)])
+        mac.update(told)
+        left += len(told)
+    left -= 8 * len(messages)
     end = split.start if split.end is None else split.end
     piece: list[tuple[int, int, bytes | None, str | None]] = []
     size = 0
     for offset, record in _joined(messages, split.uri):
         if record:
             piece.append((offset, 0, record, None))
-        size += len(record)
-        if size >= piece_size:
-            size = min(size, left)
-            left -= size
-            yield RawBlock(split, Account(split.file, split.start, end, size=size), offset, b"", items=piece)
-            piece, size = [], 0
+            size += len(record)
+            if size >= piece_size:
+                size = min(size, left)
+                left -= size
+                yield RawBlock(split, Account(split.file, split.start, end, size=size), offset, b"", items=piece)
+                piece, size = [], 0
     yield RawBlock(split, Account(split.file, split.start, end, size=left, mac=mac.digest()), end, b"", items=piece, last=True)
 
 

@@ -231,11 +231,17 @@ def read_rows(block: RawBlock) -> tuple[Rows | None, list[tuple[int, int, bytes]
 
 
 def read_rows_of_items(items: Sequence[tuple[int, int, bytes]], account: Account) -> tuple[Rows | None, list[tuple[int, int, bytes]]]:
-    """The plain requests among records (offset, item, bytes) that have no line breaks, and the others."""
-    records = [record for _, _, record in items]
-    ends = np.cumsum(np.array([len(record) + 1 for record in records], dtype=np.int64)) - 1
-    origins = np.array([(offset, item) for offset, item, _ in items], dtype=np.int64).reshape(-1, 2)
-    return _rows_of(b"\n".join(records), ends, origins, account)
+    """The plain requests among records (offset, item, bytes), and the others."""
+    data = b"\n".join([record for _, _, record in items])
+    ends = np.append(np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")), len(data))
+    if len(ends) == len(items):
+        return _rows_of(data, ends, np.array([at[:2] for at in items], dtype=np.int64), account)
+    # Some have line breaks of their own, as printed JSON has.
+    several = [item for item in items if b"\n" in item[2]]
+    rows, others = (
+        read_rows_of_items([item for item in items if b"\n" not in item[2]], account) if len(several) < len(items) else (None, [])
+    )
+    return rows, sorted(others + several)
 
 
 def _rows_of(
