@@ -200,7 +200,7 @@ class StageMerger:
     def feed(self, block: EventBlock) -> None:
         """Leave the settled events in the block, those among them that waited in earlier blocks, and set the loose ones apart."""
         if block.rows is not None:
-            block.rows, fallen = self._merge_rows(block.rows)
+            block.rows, fallen = self._merge_rows(block.rows, {event.auditID for event in block.events})
             block.events = fallen + block.events
         groups: dict[Any, Any] = {}
         settled: list[Event] = []
@@ -247,8 +247,12 @@ class StageMerger:
         block.events = settled
         block.loose = [(event, request_hash(event, self._key), content_hashes(event, self._key)) for event in loose]
 
-    def _merge_rows(self, rows: Rows) -> tuple[Rows, list[Event]]:
-        """The rows that are settled, and the events of those that are not, or not yet."""
+    def _merge_rows(self, rows: Rows, others: set[Any]) -> tuple[Rows, list[Event]]:
+        """The rows that are settled, and the events of those that are not, or not yet.
+
+        Those without an earlier stage must meet the `others` of their audit ID here, whatever is guessed: what is settled with
+        them when a split is reduced is not recalled, and must be settled with them when it is reduced again.
+        """
         alone = rows.partners == ALONE
         stays = np.ones(len(rows), dtype=bool) if self._merge else alone.copy()
         if len(self._recalled) or self._memory is not None:
@@ -259,7 +263,7 @@ class StageMerger:
             expected = self._paired > self._alone
             lone = np.flatnonzero(stays & alone)
             for place, audit_id in zip(lone.tolist(), rows.audit_ids(lone), strict=True):
-                if expected or audit_id in self._waiting or rows.long_running(place):
+                if expected or audit_id in others or audit_id in self._waiting or rows.long_running(place):
                     stays[place] = False
         self._alone += int((stays & alone).sum())
         fallen = [event for place in np.flatnonzero(~stays).tolist() for event in rows.decided(place) if event is not None]

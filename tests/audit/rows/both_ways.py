@@ -15,12 +15,16 @@ import numpy as np
 
 from tests.audit.reduction import _SCHEMAS, KEY, settings
 from transforms.audit import avro
-from transforms.audit.account import Account
+from transforms.audit.account import Account, total
+from transforms.audit.apply_policy import apply_policy
 from transforms.audit.block import Split
 from transforms.audit.memory import ROW
+from transforms.audit.merge_stages import StageMerger
 from transforms.audit.parse_events import parse_events
 from transforms.audit.reduce_all import reduce_all
+from transforms.audit.reduce_split import redact_block, strip_block
 from transforms.audit.settings import Compiled
+from transforms.audit.settle_events import EventSettler, Unit
 from transforms.connectors.audit_files import read_blocks
 from transforms.connectors.held_messages import hold, let_go, read_split
 
@@ -37,9 +41,9 @@ class Came(msgspec.Struct):
     """What came of an input. Records and rows of memory stand in no order."""
 
     records: Counter[Any]
-    blocks: list[Any]
     reads: Counter[Any]
     accounts: list[Account]
+    sizes: dict[str, int]  # of all accounts together, for of the ranges of a split any may have those of another
     waiting: list[bytes]
     settled: Counter[bytes]
 
@@ -101,9 +105,9 @@ def _both(
         came.append(
             Came(
                 Counter(record for block in found.blocks for record in _records(block)),
-                sorted((block.kind, block.hour, block.order, block.count, block.size) for block in found.blocks),
                 Counter(row.encoded(asked.window) for row in found.reads),
-                found.accounts,
+                [msgspec.structs.replace(account, sizes={}) for account in found.accounts],
+                total(found.accounts).sizes,
                 sorted(map(msgspec.msgpack.encode, found.waiting)),
                 Counter(row.tobytes() for row in np.frombuffer(found.settled, dtype=ROW)),
             )
@@ -120,7 +124,7 @@ def _records(block: Any) -> list[Any]:
         fastavro.schemaless_reader(stream, _SCHEMAS[block.kind], None)
         ends.append(stream.tell())
     assert ends[-1] == len(data)
-    return [(block.kind, block.hour, data[start:end]) for start, end in pairwise(ends)]
+    return [(block.kind, block.hour, block.order[0], data[start:end]) for start, end in pairwise(ends)]
 
 
 def assert_same(found: Both) -> None:
@@ -130,3 +134,32 @@ def assert_same(found: Both) -> None:
         if isinstance(events, Counter):
             assert (list((events - rows).items())[:3], list((rows - events).items())[:3]) == ([], []), name
         assert events == rows, name
+
+
+def by_consumer(data: bytes, asked: Sequence[dict[str, Any]], *, rows: bool, block: int = 64 << 10) -> list[Any]:
+    """What each of several consumers of one stream gets, before what is loose is settled: each block is parsed once for all of them."""
+    compiled = [Compiled(settings(**changes), KEY) for changes in asked]
+    mergers = [StageMerger(SPLIT, KEY, merge=each.settings.merge) for each in compiled]
+    settlers = [EventSettler(each, SPLIT) for each in compiled]
+    out: list[list[Unit]] = [[] for _ in asked]
+    for raw in read_blocks(SPLIT, KEY, block, lambda _: nullcontext(io.BytesIO(data)), piece_size=block):
+        parsed = parse_events(raw, KEY, rows=rows)
+        for each, merger, settler, found in zip(compiled, mergers, settlers, out, strict=True):
+            mine = apply_policy(each.policy, parsed, shared=len(asked) > 1)
+            merger.feed(mine)
+            strip_block(mine, keep=each.settings.keep_managed_fields)
+            redact_block(each, mine)
+            found.extend(filter(None, [settler.feed(mine)]))
+    return [_units(units, each.settings.window) for units, each in zip(out, compiled, strict=True)]
+
+
+def _units(units: list[Unit], window: int) -> list[Any]:
+    accounts = [account for unit in units for account in unit.accounts]
+    return [
+        Counter(record for unit in units for block in unit.blocks for record in _records(block)),
+        Counter(row.encoded(window) for unit in units for rows in unit.reads.values() for row in rows),
+        sorted(msgspec.msgpack.encode(event) for unit in units for event in unit.loose),
+        [msgspec.structs.replace(account, sizes={}) for account in accounts],
+        total(accounts).sizes,
+        sorted(np.frombuffer(b"".join(unit.ids for unit in units), dtype=np.uint64).tolist()),
+    ]
