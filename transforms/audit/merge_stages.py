@@ -19,7 +19,7 @@ from transforms.audit.block import DEFAULT_CLUSTER
 from transforms.audit.event import EARLY_STAGES, FINAL_STAGES, LONG_RUNNING_SUBRESOURCES, LONG_RUNNING_VERBS, Event
 from transforms.audit.parts import decode_reference, impersonated_part, json_text, source_ips_part, status_part, user_part
 from transforms.audit.rows.columns import ALONE
-from transforms.audit.times import fits_micros
+from transforms.audit.times import fits_micros, time_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,11 +67,18 @@ def repeats(early: Event, final: Event) -> bool:
     """Whether the final event holds all that the earlier stage says, less its stage and time, which the merged record keeps."""
     if early.level != final.level or early.userAgent != final.userAgent or not fits_micros(early.stageTimestamp):
         return False
-    if not (early.annotations or early.responseStatus or early.impersonatedUser or early.requestObject) and (
-        not (early.responseObject or early.authenticationMetadata or early.unknown) and _same_object(early.objectRef, final.objectRef)
-    ):
-        return True
-    return content_items(early) <= content_items(final)
+    return repeats_plainly(early, final) or content_items(early) <= content_items(final)
+
+
+def repeats_plainly(early: Event, final: Event) -> bool:
+    """Whether the earlier stage says nothing but what every stage does, and that is alike."""
+    return (
+        early.level == final.level
+        and early.userAgent == final.userAgent
+        and not (early.annotations or early.responseStatus or early.impersonatedUser or early.requestObject)
+        and not (early.responseObject or early.authenticationMetadata or early.unknown)
+        and _same_object(early.objectRef, final.objectRef)
+    )
 
 
 def _same_object(early: Raw, final: Raw) -> bool:
@@ -263,15 +270,30 @@ class StageMerger:
             expected = self._paired > self._alone
             lone = np.flatnonzero(stays & alone)
             for place, audit_id in zip(lone.tolist(), rows.audit_ids(lone), strict=True):
-                if expected or audit_id in others or audit_id in self._waiting or rows.long_running(place):
+                if audit_id in self._waiting and audit_id not in others:
+                    stays[place] = self._ends_waiting(rows, place, audit_id)
+                elif expected or audit_id in others or rows.long_running(place):
                     stays[place] = False
-        self._alone += int((stays & alone).sum())
+        self._alone += int((stays & ~rows.merged).sum())
         fallen = [event for place in np.flatnonzero(~stays).tolist() for event in rows.decided(place) if event is not None]
         return rows.take(stays), fallen
 
     def _forced(self, groups: dict[Any, Any]) -> set[Any]:
         ordered, hashes = hash_groups(groups, self._fixed or DEFAULT_CLUSTER)
         return {ordered[at] for at in np.flatnonzero(self._met_elsewhere(hashes))}
+
+    def _ends_waiting(self, rows: Rows, place: int, audit_id: str) -> bool:
+        """Whether the first stage of a row waited for it, and is merged."""
+        first, *more = self._waiting[audit_id]
+        moment, _, plain = time_part(first.stageTimestamp)
+        final = rows.final(place)
+        merges = not more and first.stage == "RequestReceived" and plain and moment is not None and moment >= 0
+        if not (merges and same_request(first, final) and repeats_plainly(first, final)):
+            return False
+        del self._waiting[audit_id]
+        rows.merge_waited(place, first, moment)  # type: ignore[arg-type]
+        self._paired += 1
+        return True
 
     def _met_elsewhere(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which of the numbers are of audit IDs that are recalled, or that earlier runs settled."""

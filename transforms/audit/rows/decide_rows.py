@@ -9,7 +9,7 @@ import numpy as np
 from transforms.audit.consumers import own
 from transforms.audit.policy import RANK, cut
 from transforms.audit.request_info import request_info
-from transforms.audit.rows.columns import ALONE, LEVELS
+from transforms.audit.rows.columns import LEVELS
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_URI, OF_VERB
 from transforms.audit.rows.words import MOST
 
@@ -89,8 +89,7 @@ def decide_rows(policy: Policy, rows: Rows) -> tuple[Rows, list[Event]]:
     fallen: list[Event] = []
     for place in np.flatnonzero(fates == _FALLS).tolist():
         fallen += [event for event in rows.event(place) if event is not None]
-    sizes, early = rows.sizes()
-    paired = rows.partners != ALONE
+    sizes, paired = rows.sizes() + rows.first_sizes, rows.merged
     dropped = fates == _DROPPED
     for number in np.unique(which[dropped]).tolist():
         found = dropped & (which == number)
@@ -98,9 +97,9 @@ def decide_rows(policy: Policy, rows: Rows) -> tuple[Rows, list[Event]]:
     kept = fates == _KEPT
     shed = kept & paired & (decided.omits[which] > 0)
     rows.account.dropped_by_stage += int(shed.sum())
-    rows.account.weigh("dropped", int((sizes + early)[dropped].sum() + early[shed].sum()))
+    rows.account.weigh("dropped", int(sizes[dropped].sum() + rows.first_sizes[shed].sum()))
     rows = rows.take(kept, copied=True)
-    rows.partners[shed[kept]] = ALONE
+    rows.part_from_first(shed[kept])
     _cut(rows, decided, which[kept])
     return rows, fallen
 

@@ -29,7 +29,11 @@ from transforms.audit.rows.columns import (
     LEVEL,
     LEVELS,
     NO_ROW,
+    REFERENCE,
+    REFERENCE_END,
     START,
+    TIME_LENGTH,
+    TIMES,
 )
 from transforms.audit.rows.kernels import kernels
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_STATUS, OF_URI, OF_VERB, Parts, parts_for
@@ -70,6 +74,8 @@ class Rows:
       origins: by line, the offset of its record in the stream, and its index in that.
       lines: where the parts of each line are (`scan_lines`); `moments` when it was received and reached its stage.
       chosen: by row, its final line; `partners` its first line, or ALONE.
+      first_moments: by row, when the first stage that is merged into it was reached, -1 where none is; `first_sizes` of that, bytes
+        of JSON; `waited` that first stage, where it came in an earlier block.
       numbers: by row and column, its parts in `parts`.
       levels: by row, the number of its level; `rules` of the policy's rule, -1 where there is none.
       bodies: by row, an event that has nothing but bodies and what was done to them; None for a row without.
@@ -83,12 +89,15 @@ class Rows:
     moments: NDArray[np.int64]
     chosen: NDArray[np.int64]
     partners: NDArray[np.int32]
+    first_moments: NDArray[np.int64]
+    first_sizes: NDArray[np.int64]
     numbers: NDArray[np.int32]
     parts: Parts
     account: Account
     levels: NDArray[np.int32]
     rules: NDArray[np.int32]
     bodies: list[Event | None]
+    waited: list[Event | None]
     decisions: list[Decision] | None = None
     hashes: NDArray[np.uint64] | None = None
     shared: bool = False
@@ -111,18 +120,38 @@ class Rows:
             self,
             chosen=self.chosen[left],
             partners=self.partners[left],
+            first_moments=self.first_moments[left],
+            first_sizes=self.first_sizes[left],
             numbers=self.numbers[left],
             levels=self.levels[left],
             rules=self.rules[left],
             bodies=[self.bodies[at] for at in places],
+            waited=[self.waited[at] for at in places],
             decisions=None if self.decisions is None else [self.decisions[at] for at in places],
             hashes=None if self.hashes is None else self.hashes[left],
         )
 
-    def sizes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Bytes of JSON of each row's final line, and of the line merged into it."""
-        length = (self.lines[:, END] - self.lines[:, START]).astype(np.int64)
-        return length[self.chosen], np.where(self.partners >= 0, length[self.partners], 0)
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of JSON of each row's final line."""
+        lines = self.lines[self.chosen]
+        return (lines[:, END] - lines[:, START]).astype(np.int64)
+
+    @property
+    def merged(self) -> NDArray[np.bool_]:
+        """The rows that a first stage is merged into."""
+        return self.first_moments >= 0
+
+    def part_from_first(self, mask: NDArray[np.bool_]) -> None:
+        """Leave the first stages of some rows out."""
+        self.partners[mask] = ALONE
+        self.first_moments[mask] = -1
+        self.first_sizes[mask] = 0
+
+    def merge_waited(self, place: int, first: Event, moment: int) -> None:
+        """Merge a first stage that came in an earlier block."""
+        self.waited[place] = first
+        self.first_moments[place] = moment
+        self.first_sizes[place] = first.size  # type: ignore[call-overload]
 
     def size(self, place: int) -> int:
         """Bytes of JSON of a row's final line."""
@@ -167,6 +196,8 @@ class Rows:
 
     def event(self, place: int) -> tuple[Event | None, Event]:
         """The events of a row as they were read, first stage and final one."""
+        if self.waited[place] is not None:
+            return self.waited[place], self._line(int(self.chosen[place]))
         partner = int(self.partners[place])
         return self._line(partner) if partner >= 0 else None, self._line(int(self.chosen[place]))
 
@@ -182,12 +213,21 @@ class Rows:
                     event.strips = decision.omit_managed_fields or None  # type: ignore[assignment]
         return both
 
-    def merged(self, place: int) -> Event:
+    def merged_event(self, place: int) -> Event:
         """The event of a row with its first stage merged into it, as the policy cuts them."""
         early, final = self.decided(place)
         if early is not None:
             final.merged = [early]  # type: ignore[assignment]
         return final
+
+    def final(self, place: int) -> Event:
+        """The event of a row's final line, without status and bodies: what a first stage may repeat of it."""
+        line = self.lines[self.chosen[place]]
+        times, data = int(line[TIMES]), self.data
+        event = self.probe(place)
+        event.requestReceivedTimestamp = data[times : times + TIME_LENGTH].decode()
+        event.objectRef = data[line[REFERENCE] : line[REFERENCE_END]]  # type: ignore[assignment]
+        return event
 
     def long_running(self, place: int) -> bool:
         """Whether a row's request may have had a stage ResponseStarted."""
@@ -220,20 +260,31 @@ class Rows:
 def read_rows(block: RawBlock) -> tuple[Rows | None, list[tuple[int, int, bytes]]]:
     """The plain requests of a block of lines, and the other lines with (offset, item); no rows where few would be."""
     data = block.data
-    view = np.frombuffer(data, dtype=np.uint8)
-    ends = np.flatnonzero(view == ord("\n"))
-    if not len(ends) or ends[-1] != len(data) - 1:
-        ends = np.append(ends, len(data))
+    ends = _line_ends(data)
+    if len(ends) > 1 and ends[-1] == ends[-2] + 1:
+        ends = ends[:-1]
     origins = np.zeros((len(ends), 2), dtype=np.int64)
     origins[1:, 0] = ends[:-1] + 1
     origins[:, 0] += block.offset
     return _rows_of(data, ends, origins, block.account)
 
 
+def _line_ends(data: bytes) -> NDArray[np.int64]:
+    """Where lines end, the last of them with the data."""
+    ends: list[int] = []
+    append, find = ends.append, data.find
+    at = find(b"\n")
+    while at >= 0:
+        append(at)
+        at = find(b"\n", at + 1)
+    append(len(data))
+    return np.array(ends, dtype=np.int64)
+
+
 def read_rows_of_items(items: Sequence[tuple[int, int, bytes]], account: Account) -> tuple[Rows | None, list[tuple[int, int, bytes]]]:
     """The plain requests among records (offset, item, bytes), and the others."""
     data = b"\n".join([record for _, _, record in items])
-    ends = np.append(np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")), len(data))
+    ends = _line_ends(data)
     if len(ends) == len(items):
         return _rows_of(data, ends, np.array([at[:2] for at in items], dtype=np.int64), account)
     # Some have line breaks of their own, as printed JSON has.
@@ -269,6 +320,7 @@ def _rows_of(
         numbers[:, column] = found = words.number(view, lines, chosen, places)
         plain &= words.plain[found] | (found < 0)
     bodies = _bodies(data, lines, chosen, plain)
+    paired = partners[chosen] >= 0
     rows = Rows(
         data=data,
         origins=origins,
@@ -276,12 +328,15 @@ def _rows_of(
         moments=moments,
         chosen=chosen,
         partners=partners[chosen],
+        first_moments=np.where(paired, moments[partners[chosen], 1], -1),
+        first_sizes=np.where(paired, (lines[:, END] - lines[:, START])[partners[chosen]], 0).astype(np.int64),
         numbers=numbers,
         parts=parts,
         account=account,
         levels=lines[chosen, LEVEL],
         rules=np.full(len(chosen), -1, dtype=np.int32),
         bodies=bodies,
+        waited=[None] * len(chosen),
     ).take(plain)
     other[rows.chosen] = False
     other[rows.partners[rows.partners != ALONE]] = False

@@ -69,7 +69,7 @@ def redact_rows(rows: Rows, redactor: Redactor, latest: int, *, keep: bool) -> t
             left[place] = False
     fallen = []
     for place in np.flatnonzero(~left).tolist():
-        event = rows.merged(place)
+        event = rows.merged_event(place)
         if not keep or event.strips:
             strip_managed_fields(event)
         redactor.redact(event)

@@ -10,7 +10,7 @@ import numpy as np
 from transforms.audit.account import weigh_cuts
 from transforms.audit.aggregate_reads import ManyReads
 from transforms.audit.parts import json_text
-from transforms.audit.record import cluster_part, marks_part
+from transforms.audit.record import cluster_part, content, digest, marks_part
 from transforms.audit.rows.columns import NAME, NAME_END, READ, REFERENCE, REFERENCE_END
 from transforms.audit.rows.kernels import kernels
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_STATUS, OF_URI, OF_VERB, Reference
@@ -68,9 +68,12 @@ class Target(NamedTuple):
 def settle_rows(rows: Rows, to: Target) -> None:
     """Settle all rows, and put them on their account."""
     account = rows.account
-    sizes, early = rows.sizes()
+    sizes = rows.sizes()
     account.merged += int((rows.partners >= 0).sum())
-    account.weigh("merged", int(early.sum()))
+    for first in rows.waited:
+        if first is not None:
+            first.account.merged += 1  # type: ignore[attr-defined]
+    account.weigh("merged", int(rows.first_sizes.sum()))
     folded, groups = (np.zeros(len(rows), dtype=bool), []) if to.guard is None else _fold_groups(rows, to.guard, to.reads.window)
     kept, others = np.flatnonzero(~folded), np.flatnonzero(folded)
     wanted = _exemplars(groups, to)
@@ -91,7 +94,7 @@ def settle_rows(rows: Rows, to: Target) -> None:
     earliest = set(map(id, wanted))
     for group in groups:
         exemplar = _record(encoded, at[int(group.places[0])]) if id(group) in earliest else None
-        _fold(rows, group, to, exemplar, sizes + early)
+        _fold(rows, group, to, exemplar, sizes + rows.first_sizes)
     if to.settled is not None:
         _note(rows, chosen, encoded, groups, to)
 
@@ -116,7 +119,7 @@ def _encode(rows: Rows, places: NDArray[np.int64], to: Target, *, early: bool = 
         np.frombuffer(rows.data, dtype=np.uint8),
         rows.lines,
         chosen,
-        np.full(len(places), -1, dtype=np.int32) if early else rows.partners[places],
+        np.full(len(places), -1, dtype=np.int64) if early else rows.first_moments[places],
         rows.moments,
         rows.levels[places],
         rows.rules[places],
@@ -194,8 +197,11 @@ def _note(rows: Rows, chosen: NDArray[np.int64], encoded: _Records, groups: list
     settled.add_many(hashes[chosen], "ResponseComplete", encoded.digests.tobytes())
     merged = np.flatnonzero(rows.partners >= 0)
     settled.add_many(hashes[merged], "RequestReceived", _encode(rows, merged, to, early=True).digests.tobytes())
+    for place, first in enumerate(rows.waited):
+        if first is not None:
+            settled.add_many(hashes[place : place + 1], "RequestReceived", digest(to.cluster, content(first)))
     for group in groups:
-        account.fold_into(group.window, len(group.places), int((rows.partners[group.places] >= 0).sum()))
+        account.fold_into(group.window, len(group.places), int(rows.merged[group.places].sum()))
     if len(rows):
         account.latest = max(account.latest, int(rows.moments[rows.chosen, 1].max()))
 
@@ -261,7 +267,7 @@ def _fold(rows: Rows, group: _Group, to: Target, exemplar: bytes | None, sizes: 
         names=_named(rows, group),
         addresses=rows.known(OF_CALLER, first).sourceIPs,
         count=len(places),
-        merged=int((rows.partners[places] >= 0).sum()),
+        merged=int(rows.merged[places].sum()),
         size=int(sizes[places].sum()),
         first=int(moments[0]),
         last=int(moments[-1]),

@@ -132,7 +132,7 @@ def encode_rows(
     data: Any,
     lines: Any,
     chosen: Any,
-    partners: Any,
+    firsts: Any,
     moments: Any,
     levels: Any,
     rules: Any,
@@ -151,7 +151,8 @@ def encode_rows(
 ) -> None:
     """Write the records of the chosen rows to `out`, and to `ends` where each of them ends; their digests to `digests`.
 
-    A row whose line is that of a first stage has no record of its own: only its digest counts.
+    `firsts` is when the merged first stage was reached, -1 where none is. A row whose line is that of a first stage has no record of
+    its own: only its digest counts.
 
     `bodies` holds, one after another, each row's request, response and marks (reductions and flags); `spans` (chosen by 4) says
     where these begin and end, with one for all rows without bodies. `state` (8) and `working` (16)
@@ -171,8 +172,7 @@ def encode_rows(
         at = copy(stream, 0, len(stream), out, at)
         at = _long(places[place, 0], out, at)
         at = _long(places[place, 1], out, at)
-        first = partners[place]
-        at = _stages(moments[first, 1] if first >= 0 else -1, moments[line, 1], out, at)
+        at = _stages(firsts[place], moments[line, 1], out, at)
         if rules[place] < 0:
             out[at] = _NULL
             at += 1

@@ -77,7 +77,7 @@ def _encode_rows(given: Any) -> None:
         _bytes(given, 0),
         _lines(given, 1),
         _longs(given, 2),
-        _ints(given, 3),
+        _longs(given, 3),
         _pairs(given, 4),
         _ints(given, 5),
         _ints(given, 6),
