@@ -55,7 +55,7 @@ IN_ANY_CASE = (
     rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:[,;|]|\\t)[a-z]|(?:[,;|]|\\t)[a-z0-9_]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n",
     rb"vault[^{}a-z]+(?:args\"[^{}a-z]+)?(?:login|operator)|operator[\s\",]+unseal|authtoken\"|(?:add_user|change_password)[\s\"]|alias[\s\",]+set[\s\"]",
     rb"configure[\s\",]+set|chpasswd|password-stdin|@tcp\(|:thin:",
-    rb"(?:_(?:headers?|param)|\bset)\s+\\*[\"']?\$?[a-z0-9_\-]*(?:pass|pwd|secret|token|key|cred|auth)",
+    rb"(?:_(?:headers?|param)\s+\\*[\"']?\$?|\bset\s+\\*[\"']?\$)[a-z0-9_\-]*(?:pass|pwd|secret|token|key|cred|auth)",
     rb"loginmodule|sqlplus[\s\"]|\bpsk\s+(?:\\\"|')|\blogin=[^\s\":=]+:",
     rb"\s--?[a-z0-9_.\-]*(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*(?:\\r)?\\n",
     rb"(?:pass|pwd|secret|token|key|cred)[a-z0-9_]*'\s*,\s*'",

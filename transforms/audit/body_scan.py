@@ -113,7 +113,14 @@ _PATTERNS: Final = (
     ),
     # items of lists that stand in a text: an option and its value, a constant and its; after an option of one letter, a random word
     *((SEARCH, rb"(?-i)\x%02x-[A-Za-z][\x09-\x0d =\",]+[A-Za-z0-9+_]{20}" % before) for before in b'\t\n\v\f\r "'),
-    (SEARCH, rb"(?:_(?:headers?|param)|\bset)" + _S + rb"+\\*[\"']?\$?[a-z0-9_\-]*(?:pass|pwd|secret|token|key|cred|auth)"),
+    (
+        SEARCH,
+        rb"(?:_(?:headers?|param)"
+        + _S
+        + rb"+\\*[\"']?\$?|\bset"
+        + _S
+        + rb"+\\*[\"']?\$)[a-z0-9_\-]*(?:pass|pwd|secret|token|key|cred|auth)",
+    ),
     # rows under columns' names
     (SEARCH, rb"\b(?:insert|replace)" + _S + rb"+(?:[a-z]+" + _S + rb"+)?into" + _S + rb"|from" + _S + rb"+stdin"),
     (SEARCH, _PLACES),

@@ -71,7 +71,7 @@ MARKUP: Final = (
     # nginx's headers, Terraform's variables, cloud-init's users
     (
         re.compile(
-            rf"((?:_(?:headers?|param)|\bset)[ \t]+[\"']?\$?[\w\-]{{0,60}}?(?:{ENDS})(?:[\"']?[ \t]+|:[ \t]*)[\"']?)"
+            rf"((?:_(?:headers?|param)[ \t]+[\"']?\$?|\bset[ \t]+[\"']?\$)[\w\-]{{0,60}}?(?:{ENDS})(?:[\"']?[ \t]+|:[ \t]*)[\"']?)"
             r"((?!basic\s|bearer\s)[^\s;\"'<][^;\"'\n]*)(?=[\"']?;)",
             re.IGNORECASE,
         ),
