@@ -15,6 +15,7 @@ LEVELS: Final = ("Metadata", "Request", "RequestResponse")
 READS: Final = (None, "get", "list", "watch")
 ID_LENGTH: Final = 36
 TIME_LENGTH: Final = 27
+DIGEST_LENGTH: Final = 16
 REACHED_AFTER: Final = TIME_LENGTH + len('","stageTimestamp":"')  # from the beginning of the first time to that of the second
 # What a line is in pairs: a final line with the first line of that number, or alone; or no request of its own.
 ALONE, NO_ROW = -1, -2

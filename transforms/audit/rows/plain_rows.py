@@ -23,6 +23,7 @@ from transforms.audit.rows.columns import (
     BODIES,
     BODIES_END,
     COLUMNS,
+    DIGEST_LENGTH,
     END,
     ID,
     ID_LENGTH,
@@ -79,6 +80,7 @@ class Rows:
       numbers: by row and column, its parts in `parts`.
       levels: by row, the number of its level; `rules` of the policy's rule, -1 where there is none.
       bodies: by row, an event that has nothing but bodies and what was done to them; None for a row without.
+      digests: by line, that of its record, as far as `digested` says (`encode_rows`): for all consumers.
       decisions: by row, the policy's, if there is one; `hashes` of their audit IDs (`audit_ids`), once they are settled.
       shared: whether other consumers have rows of the same block.
     """
@@ -98,6 +100,8 @@ class Rows:
     rules: NDArray[np.int32]
     bodies: list[Event | None]
     waited: list[Event | None]
+    digests: NDArray[np.uint8]
+    digested: NDArray[np.uint8]
     decisions: list[Decision] | None = None
     hashes: NDArray[np.uint64] | None = None
     shared: bool = False
@@ -337,6 +341,8 @@ def _rows_of(
         rules=np.full(len(chosen), -1, dtype=np.int32),
         bodies=bodies,
         waited=[None] * len(chosen),
+        digests=np.empty((len(lines), DIGEST_LENGTH), dtype=np.uint8),
+        digested=np.zeros(len(lines), dtype=np.uint8),
     ).take(plain)
     other[rows.chosen] = False
     other[rows.partners[rows.partners != ALONE]] = False

@@ -63,9 +63,10 @@ def redact_rows(rows: Rows, redactor: Redactor, latest: int, *, keep: bool) -> t
     left = (reached >= ODD_BEFORE) & (reached <= latest)
     for column, judge in judges.items():
         left &= rows.answers(judge, column) | (rows.numbers[:, column] < 0)
-    for place in np.flatnonzero(left).tolist():
+    uris, statuses = (rows.parts.words[column].known for column in (OF_URI, OF_STATUS))
+    for place, (uri, status) in enumerate(zip(rows.numbers[:, OF_URI].tolist(), rows.numbers[:, OF_STATUS].tolist(), strict=True)):
         body = rows.bodies[place]
-        if body is not None and not _redact_bodies(rows, place, body, redactor, keep=keep):
+        if body is not None and left[place] and not _redact_bodies(body, uris[uri], statuses[status], redactor, keep=keep):
             left[place] = False
     fallen = []
     for place in np.flatnonzero(~left).tolist():
@@ -77,11 +78,13 @@ def redact_rows(rows: Rows, redactor: Redactor, latest: int, *, keep: bool) -> t
     return rows.take(left), fallen
 
 
-def _redact_bodies(rows: Rows, place: int, body: Event, redactor: Redactor, *, keep: bool) -> bool:
+def _redact_bodies(body: Event, uri: str, status: bytes, redactor: Redactor, *, keep: bool) -> bool:
     """Whether the bodies are redacted, and nothing was withheld."""
-    uri, status = rows.known(OF_URI, place), rows.known(OF_STATUS, place)
+    shared: Any = body.shared
+    if type(shared) is Redacted or not (body.requestObject or body.responseObject):  # by another consumer, or there is nothing left
+        return body.flags is None
     try:
-        if body.shared is None:
+        if shared is None:
             redactor.redact_bodies(body, uri, status)
         else:
             redact_once(body, lambda event: redactor.redact_bodies(event, uri, status), keep=keep)

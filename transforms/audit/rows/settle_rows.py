@@ -31,11 +31,11 @@ _NONE: Final = Reference(b"", "", "", "")
 
 
 class _Records(NamedTuple):
-    """Records one after another, where each of them ends, and their digests likewise."""
+    """Records one after another, where each of them ends, and the numbers of their lines."""
 
     records: bytes
     ends: NDArray[np.int64]
-    digests: NDArray[np.uint8]
+    lines: NDArray[np.int64]
 
 
 class _Group(NamedTuple):
@@ -114,7 +114,6 @@ def _encode(rows: Rows, places: NDArray[np.int64], to: Target, *, early: bool = 
         room += int((at[found, 1] - at[found, 0])[found >= 0].sum())
     out = np.empty(room, dtype=np.uint8)
     ends = np.empty(len(places), dtype=np.int64)
-    digests = np.empty((len(places), 16), dtype=np.uint8)
     kernels().encode_rows(
         np.frombuffer(rows.data, dtype=np.uint8),
         rows.lines,
@@ -134,9 +133,10 @@ def _encode(rows: Rows, places: NDArray[np.int64], to: Target, *, early: bool = 
         np.empty(16, dtype=np.uint64),
         out,
         ends,
-        digests,
+        rows.digests,
+        rows.digested,
     )
-    return _Records(out[: int(ends[-1]) if len(ends) else 0].tobytes(), ends, digests)
+    return _Records(out[: int(ends[-1]) if len(ends) else 0].tobytes(), ends, chosen)
 
 
 def _no_bodies(rows: int) -> NDArray[np.int64]:
@@ -194,9 +194,9 @@ def _note(rows: Rows, chosen: NDArray[np.int64], encoded: _Records, groups: list
     """Tell what later runs of a followed input must know."""
     settled: Any = to.settled
     account, hashes = rows.account, rows.hashed(to.cluster)
-    settled.add_many(hashes[chosen], "ResponseComplete", encoded.digests.tobytes())
+    settled.add_many(hashes[chosen], "ResponseComplete", rows.digests[encoded.lines].tobytes())
     merged = np.flatnonzero(rows.partners >= 0)
-    settled.add_many(hashes[merged], "RequestReceived", _encode(rows, merged, to, early=True).digests.tobytes())
+    settled.add_many(hashes[merged], "RequestReceived", rows.digests[_encode(rows, merged, to, early=True).lines].tobytes())
     for place, first in enumerate(rows.waited):
         if first is not None:
             settled.add_many(hashes[place : place + 1], "RequestReceived", digest(to.cluster, content(first)))

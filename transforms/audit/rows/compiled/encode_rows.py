@@ -148,8 +148,11 @@ def encode_rows(
     out: Any,
     ends: Any,
     digests: Any,
+    digested: Any,
 ) -> None:
-    """Write the records of the chosen rows to `out`, and to `ends` where each of them ends; their digests to `digests`.
+    """Write the records of the chosen rows to `out`, and to `ends` where each of them ends; to `digests` those of their lines.
+
+    `digested` says of which lines these are known already: those without bodies, by the number of their level and one.
 
     `firsts` is when the merged first stage was reached, -1 where none is. A row whose line is that of a first stage has no record of
     its own: only its digest counts.
@@ -166,9 +169,11 @@ def encode_rows(
         at = _content(data, row, row[KIND] == EARLY, levels[place], parts[place], words, bodies, spans[place], moments[line], out, at)
         end = at
         at = copy(cluster, 0, len(cluster), out, at)
-        blake2b(cluster, out, start, end, state, working, out, at)
-        copy(out, at, DIGEST, digests, DIGEST * place)
-        at += DIGEST
+        bare = spans[place, 0] == spans[place, 2]
+        if not bare or digested[line] != levels[place] + 1:
+            blake2b(cluster, out, start, end, state, working, digests, DIGEST * line)
+            digested[line] = levels[place] + 1 if bare else 0
+        at = copy(digests, DIGEST * line, DIGEST, out, at)
         at = copy(stream, 0, len(stream), out, at)
         at = _long(places[place, 0], out, at)
         at = _long(places[place, 1], out, at)

@@ -93,6 +93,7 @@ def _encode_rows(given: Any) -> None:
         _bytes(given, 25),
         _longs(given, 26),
         _bytes(given, 27),
+        _bytes(given, 28),
     )
 
 
