@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from transforms.audit.consumers import own
-from transforms.audit.policy import RANK, cut
+from transforms.audit.event import reduced
+from transforms.audit.policy import RANK
 from transforms.audit.request_info import request_info
 from transforms.audit.rows.columns import LEVELS
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_URI, OF_VERB
@@ -116,7 +117,17 @@ def _cut(rows: Rows, decided: _Decided, which: NDArray[np.int64]) -> None:
             if decisions[place].omit_managed_fields:
                 body.strips = True  # type: ignore[assignment]
             if lowered[place]:
-                cut(body, decisions[place])
+                _lower(body, decisions[place].level)
+
+
+def _lower(body: Event, level: str) -> None:
+    """`policy.cut` for an event that has nothing but bodies."""
+    body.level = level  # type: ignore[assignment]
+    for name in ("responseObject",) if level == "Request" else ("responseObject", "requestObject"):
+        raw = getattr(body, name)
+        if raw:
+            setattr(body, name, b"")
+            reduced(body, "level", f"/{name}", 1, memoryview(raw).nbytes)
 
 
 def _doubtful(rows: Rows) -> NDArray[np.bool_]:

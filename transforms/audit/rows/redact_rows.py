@@ -50,7 +50,7 @@ def strip_rows(rows: Rows, *, keep: bool) -> None:
         for place, body in zip(places, bodies, strict=True):
             rows.bodies[place] = body
     for body in bodies:
-        if (not keep or body.strips) and type(body.shared) is not Redacted:
+        if (not keep or body.strips) and type(body.shared) is not Redacted and (body.requestObject or body.responseObject):
             strip_managed_fields(body)
 
 
