@@ -9,6 +9,8 @@ import ctypes
 import hashlib
 import os
 import platform
+import secrets
+import stat
 import sys
 from functools import cache
 from importlib.metadata import version
@@ -22,13 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _SOURCES: Final = Path(__file__).parent / "compiled"
-_KEPT: Final = 8  # versions in a folder
+_KEPT: Final = 8  # versions in a folder: several checkouts and machines may share one
+_DIGEST: Final = 32
+_Code = dict[str, tuple[str, bytes]]
+_decode = msgspec.msgpack.Decoder(_Code).decode
 
 
 class Kernels:
     """`scan_lines`, `pair_lines`, `number_parts` and `encode_rows` of `compiled`, with arrays and numbers as arguments."""
 
-    def __init__(self, code: dict[str, tuple[str, bytes]]) -> None:
+    def __init__(self, code: _Code) -> None:
         from llvmlite import binding  # noqa: PLC0415 - 60 MB that tools without rows do not need
 
         binding.initialize_native_target()
@@ -81,26 +86,54 @@ def _key() -> str:
 def _folders() -> Iterator[Path]:
     """Where machine code may be kept: beside the source, as Python's own, else with the user's caches."""
     yield _SOURCES / "__pycache__"
-    yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kube-audit-reducer"
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - Path.home() raises where there is none
+    if os.path.isabs(caches):  # noqa: PTH117 - a string
+        yield Path(caches) / "kube-audit-reducer"
 
 
-def _read(path: Path) -> dict[str, tuple[str, bytes]] | None:
+def _is_ours(path: Path) -> bool:
+    """Whether only this user, root, or who installed this code could have written there: what lies there is executed."""
+    trusted = {0, os.geteuid(), _SOURCES.stat().st_uid}
+    for each in (path, path.parent):
+        found = each.stat()
+        if found.st_uid not in trusted or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return False
+    return True
+
+
+def _read(path: Path) -> _Code | None:
+    """What is kept there, if it is whole and ours."""
     try:
-        return msgspec.msgpack.decode(path.read_bytes(), type=dict[str, tuple[str, bytes]])
+        if not _is_ours(path):
+            return None
+        held = path.read_bytes()
+        if hashlib.sha256(held[_DIGEST:]).digest() != held[:_DIGEST]:
+            return None
+        return _decode(held[_DIGEST:])
     except (OSError, msgspec.MsgspecError):
         return None
 
 
-def _write(folder: Path, path: Path, code: dict[str, tuple[str, bytes]]) -> bool:
-    aside = folder / f"{path.name}.{os.getpid()}.tmp"
+def _write(path: Path, code: _Code) -> bool:
+    """Keep code for the next process, and of older versions a few; whether that will be read."""
+    packed = msgspec.msgpack.encode(code)
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(msgspec.msgpack.encode(code))
-        aside.replace(path)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
+                file.write(hashlib.sha256(packed).digest() + packed)
+            aside.chmod(0o644)
+            aside.replace(path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+        kept = sorted(path.parent.glob("rows-*.machine*"), key=lambda each: each.stat().st_mtime, reverse=True)
+        for old in kept[_KEPT:]:
+            old.unlink(missing_ok=True)
     except OSError:
-        aside.unlink(missing_ok=True)
-        return False
-    return True
+        pass
+    return _read(path) is not None
 
 
 @cache
@@ -115,7 +148,7 @@ def kernels() -> Kernels:
 
     print("compiling the loops of transforms/audit/rows for this machine, once; it takes some seconds", file=sys.stderr, flush=True)  # noqa: T201 - who waits wants to know
     code = build()
-    any(_write(folder, folder / name, code) for folder in _folders())
+    any(_write(folder / name, code) for folder in _folders())
     return Kernels(code)
 
 
