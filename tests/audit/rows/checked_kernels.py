@@ -13,7 +13,7 @@ import numpy as np
 from transforms.audit.rows.columns import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _PACKAGE: Final = "transforms.audit.rows.compiled"
 _WORD: Final = 8
@@ -70,39 +70,40 @@ def _load(array: Any, at: Any) -> Any:
     return (array if isinstance(array, Checked) else Checked(array)).word(int(at))
 
 
-def _words(array: Any) -> Checked:
-    return Checked(array, np.uint64)
+class _Given:
+    """Arguments, as `entries` takes them: an array by its number, a number by twice its own."""
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        self.arguments = arguments
+
+    def __getitem__(self, at: int) -> Any:
+        return self.arguments[at // 2]
+
+
+def _array(kind: type) -> Callable[[_Given, int], Checked]:
+    return lambda given, at: Checked(given.arguments[at].reshape(-1), kind)
+
+
+def _rows(columns: int) -> Callable[[_Given, int], CheckedRows]:
+    return lambda given, at: CheckedRows(given.arguments[at], columns)
 
 
 class CheckedKernels:
     """As `kernels.Kernels`."""
 
-    def __init__(self, modules: dict[str, Any]) -> None:
-        self._of = modules
+    def __init__(self, entries: Any, blake2b: Any) -> None:
+        self.blake2b = blake2b
+        for name in ("_bytes", "_ints", "_longs"):
+            setattr(entries, name, _array(int))
+        entries._words = _array(np.uint64)
+        for name, columns in (("_lines", COLUMNS), ("_spans", 2), ("_parts", 5), ("_pairs", 2), ("_fours", 4)):
+            setattr(entries, name, _rows(columns))
+        for name, entry in entries.ENTRIES.items():
+            setattr(self, name, lambda *arguments, entry=entry: entry(_Given(arguments)))
 
-    def scan_lines(self, data: Any, ends: Any, lines: Any, moments: Any) -> None:
-        self._of["scan_lines"].scan_lines(Checked(data), Checked(ends), CheckedRows(lines, COLUMNS), CheckedRows(moments, 2))
+    if TYPE_CHECKING:
 
-    def pair_lines(self, data: Any, lines: Any, seed: Any, slots: Any, partners: Any) -> None:
-        self._of["pair_lines"].pair_lines(Checked(data), CheckedRows(lines, COLUMNS), seed, Checked(slots), Checked(partners))
-
-    def number_parts(self, data: Any, lines: Any, chosen: Any, places: Any, seed: Any, *table: Any) -> None:
-        slots, hashes, starts, sizes, arena, state, out = table
-        held = (Checked(slots), _words(hashes), Checked(starts), Checked(sizes), Checked(arena), Checked(state))
-        given = (Checked(data), CheckedRows(lines, COLUMNS), Checked(chosen), Checked(places))
-        self._of["number_parts"].number_parts(*given, seed, held, Checked(out))
-
-    def encode_rows(self, *given: Any) -> None:
-        kinds: Any = [
-            *(Checked, lambda each: CheckedRows(each, COLUMNS), Checked, Checked, lambda each: CheckedRows(each, 2), Checked, Checked),
-            lambda each: CheckedRows(each, 5),
-            *[Checked, lambda each: CheckedRows(each, 2)] * 5,
-            *(Checked, lambda each: CheckedRows(each, 4), Checked, Checked, lambda each: CheckedRows(each, 2)),
-            *(_words, _words, Checked, Checked, lambda each: Checked(each.reshape(-1))),
-        ]
-        taken = [kind(each) for kind, each in zip(kinds, given, strict=True)]
-        words = tuple(zip(taken[8:18:2], taken[9:18:2], strict=True))
-        self._of["encode_rows"].encode_rows(*taken[:8], words, *taken[18:])
+        def __getattr__(self, name: str) -> Callable[..., None]: ...
 
 
 @contextmanager
@@ -118,8 +119,7 @@ def checked_kernels() -> Iterator[CheckedKernels]:
             del sys.modules[name]
         with mock.patch("numba.njit", as_it_is), mock.patch("numba.extending.intrinsic", lambda function: function):
             importlib.import_module(f"{_PACKAGE}.eight_bytes").load = _load  # type: ignore[attr-defined]
-            names = ("scan_lines", "pair_lines", "number_parts", "encode_rows", "blake2b")
-            found = CheckedKernels({name: importlib.import_module(f"{_PACKAGE}.{name}") for name in names})
+            found = CheckedKernels(*(importlib.import_module(f"{_PACKAGE}.{name}") for name in ("entries", "blake2b")))
         for user in ("plain_rows", "words", "settle_rows"):
             stack.enter_context(mock.patch(f"transforms.audit.rows.{user}.kernels", return_value=found))
         stack.enter_context(np.errstate(over="ignore"))  # hashes multiply beyond 64 bits
