@@ -207,14 +207,13 @@ class StageMerger:
     def feed(self, block: EventBlock) -> None:
         """Leave the settled events in the block, those among them that waited in earlier blocks, and set the loose ones apart."""
         if block.rows is not None:
-            block.rows, fallen = self._merge_rows(block.rows, {event.auditID for event in block.events})
+            block.rows, fallen = self._merge_rows(block.rows, {self._group(event.cluster, event.auditID) for event in block.events})
             block.events = fallen + block.events
         groups: dict[Any, Any] = {}
         settled: list[Event] = []
         loose: list[Event] = []
-        fixed = self._fixed
         for event in block.events:
-            group_of: Any = event.auditID if fixed is not None or event.cluster is None else (event.cluster, event.auditID)
+            group_of = self._group(event.cluster, event.auditID)
             found = groups.get(group_of)
             if found is None:
                 groups[group_of] = event
@@ -263,16 +262,17 @@ class StageMerger:
         alone = rows.partners == ALONE
         stays = np.ones(len(rows), dtype=bool) if self._merge else alone.copy()
         if len(self._recalled) or self._memory is not None:
-            hashes = rows.hashed(self._fixed or DEFAULT_CLUSTER)
+            hashes = rows.hashed(self._fixed or rows.cluster or DEFAULT_CLUSTER)
             stays &= ~self._met_elsewhere(hashes)
         self._paired += int((stays & ~alone).sum())
         if self._merge:
             expected = self._paired > self._alone
             lone = np.flatnonzero(stays & alone)
             for place, audit_id in zip(lone.tolist(), rows.audit_ids(lone), strict=True):
-                if audit_id in self._waiting and audit_id not in others:
-                    stays[place] = self._ends_waiting(rows, place, audit_id)
-                elif expected or audit_id in others or rows.long_running(place):
+                group_of = self._group(rows.cluster, audit_id)
+                if group_of in self._waiting and group_of not in others:
+                    stays[place] = self._ends_waiting(rows, place, group_of)
+                elif expected or group_of in others or rows.long_running(place):
                     stays[place] = False
         self._alone += int((stays & ~rows.merged).sum())
         fallen = [event for place in np.flatnonzero(~stays).tolist() for event in rows.decided(place) if event is not None]
@@ -282,15 +282,19 @@ class StageMerger:
         ordered, hashes = hash_groups(groups, self._fixed or DEFAULT_CLUSTER)
         return {ordered[at] for at in np.flatnonzero(self._met_elsewhere(hashes))}
 
-    def _ends_waiting(self, rows: Rows, place: int, audit_id: str) -> bool:
+    def _group(self, cluster: str | None, audit_id: Any) -> Any:
+        """What the stages of a request have in common."""
+        return audit_id if self._fixed is not None or cluster is None else (cluster, audit_id)
+
+    def _ends_waiting(self, rows: Rows, place: int, group_of: Any) -> bool:
         """Whether the first stage of a row waited for it, and is merged."""
-        first, *more = self._waiting[audit_id]
+        first, *more = self._waiting[group_of]
         moment, _, plain = time_part(first.stageTimestamp)
         final = rows.final(place)
         merges = not more and first.stage == "RequestReceived" and plain and moment is not None and moment >= 0
         if not (merges and same_request(first, final) and repeats_plainly(first, final)):
             return False
-        del self._waiting[audit_id]
+        del self._waiting[group_of]
         rows.merge_waited(place, first, moment)  # type: ignore[arg-type]
         self._paired += 1
         return True

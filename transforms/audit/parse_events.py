@@ -28,6 +28,7 @@ _SAID: Final = {
 _BROKEN: Final = "the document is broken here"
 _decode = msgspec.json.Decoder(Event).decode
 _errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+_Unwrapped = tuple[int, int, bytes, str | None]  # offset, item, an event of the known shape as JSON, its cluster
 
 
 def parse_events(block: RawBlock, key: bytes, *, rows: bool = False) -> EventBlock:
@@ -37,18 +38,36 @@ def parse_events(block: RawBlock, key: bytes, *, rows: bool = False) -> EventBlo
     lists, envelopes, odd shapes and what is broken go to `recognise`.
     """
     parsed = EventBlock(split=block.split, account=block.account, events=[], dead_letters=[], last=block.last)
+    unwrapped: list[_Unwrapped] = []
     if block.items is not None:
-        _parse_items(block, block.items, key, parsed, rows=rows)
+        _parse_items(block, block.items, key, parsed, unwrapped, rows=rows)
     elif rows and not block.unterminated:
         parsed.rows, other = read_rows(block)
-        _parse_records(block, other, key, parsed)
+        _parse_records(block, other, key, parsed, unwrapped)
     else:
-        _parse_records(block, _lines(block), key, parsed)
+        _parse_records(block, _lines(block), key, parsed, unwrapped)
+    if rows and unwrapped:
+        _set_rows_apart(parsed, unwrapped)
     if parsed.rows is not None:
         parsed.account.events += parsed.rows.events
     parsed.account.events += len(parsed.events)
     note_times({event.stageTimestamp for event in parsed.events})  # of a request's first stage it is also when it was received
     return parsed
+
+
+def _set_rows_apart(parsed: EventBlock, unwrapped: list[_Unwrapped]) -> None:
+    """Make rows of the plain events that came in an envelope, if there are no others here, and all of them of one cluster."""
+    if parsed.rows is not None and len(parsed.rows):
+        return
+    cluster = unwrapped[0][3]
+    records = [(offset, item, raw) for offset, item, raw, of in unwrapped if of == cluster]
+    rows, others = read_rows_of_items(records, parsed.account)
+    if rows is None:
+        return
+    rows.cluster = cluster
+    parsed.rows = rows
+    taken = {(offset, item) for offset, item, _ in records}.difference((offset, item) for offset, item, _ in others)
+    parsed.events = [event for event in parsed.events if (event.offset, event.item) not in taken]
 
 
 def _lines(block: RawBlock) -> Iterator[tuple[int, int, bytes]]:
@@ -58,7 +77,9 @@ def _lines(block: RawBlock) -> Iterator[tuple[int, int, bytes]]:
         offset += len(line) + 1
 
 
-def _parse_records(block: RawBlock, records: Iterable[tuple[int, int, bytes]], key: bytes, parsed: EventBlock) -> None:
+def _parse_records(
+    block: RawBlock, records: Iterable[tuple[int, int, bytes]], key: bytes, parsed: EventBlock, unwrapped: list[_Unwrapped]
+) -> None:
     account, append = block.account, parsed.events.append
     all_ascii = block.items is None and block.data.isascii()
     for offset, item, record in records:
@@ -76,11 +97,17 @@ def _parse_records(block: RawBlock, records: Iterable[tuple[int, int, bytes]], k
             event.account = account  # type: ignore[assignment]
             append(event)
         elif block.items is not None or not (record.isspace() or not record):
-            _parse_odd(record, offset, item, key, parsed, unterminated=block.unterminated)
+            _parse_odd(record, offset, item, key, parsed, unwrapped, unterminated=block.unterminated)
 
 
 def _parse_items(
-    block: RawBlock, items: Sequence[tuple[int, int, bytes | None, str | None]], key: bytes, parsed: EventBlock, *, rows: bool
+    block: RawBlock,
+    items: Sequence[tuple[int, int, bytes | None, str | None]],
+    key: bytes,
+    parsed: EventBlock,
+    unwrapped: list[_Unwrapped],
+    *,
+    rows: bool,
 ) -> None:
     for offset, item, raw, code in items:
         if code is not None:
@@ -88,10 +115,12 @@ def _parse_items(
     records = [(offset, item, raw or b"") for offset, item, raw, code in items if code is None]
     if rows:
         parsed.rows, records = read_rows_of_items(records, block.account)
-    _parse_records(block, records, key, parsed)
+    _parse_records(block, records, key, parsed, unwrapped)
 
 
-def _parse_odd(record: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, *, unterminated: bool = False) -> None:
+def _parse_odd(
+    record: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, unwrapped: list[_Unwrapped], *, unterminated: bool = False
+) -> None:
     all_found = recognise(record, tried=True)
     if unterminated and len(all_found) == 1 and all_found[0].code is not None:
         # The log may still grow: a later run starts at this line again, so it counts as one, whatever is wrong with it.
@@ -108,6 +137,8 @@ def _parse_odd(record: bytes, offset: int, item: int, key: bytes, parsed: EventB
         event.account = parsed.account  # type: ignore[assignment]
         event.cluster = found.cluster  # type: ignore[assignment]
         parsed.events.append(event)
+        if found.raw:
+            unwrapped.append((offset, at, found.raw, found.cluster))
 
 
 def _bury(parsed: EventBlock, key: bytes, code: str, message: str, raw: bytes, offset: int, item: int) -> None:

@@ -66,7 +66,8 @@ _JUNK: Final = frozenset({b"\0", b"\x1e", b"\xef"})
 class Found(NamedTuple):
     """One thing that counts as one event: the event, or the code that says why there is none.
 
-    `length` is the bytes of JSON that held it, `raw` those bytes where there is no event, `message` free of content.
+    `length` is the bytes of JSON that held it, `raw` those bytes where there is no event or it is of the known shape and nothing else
+    is to be said of it; `message` is free of content.
     """
 
     event: Event | None
@@ -105,7 +106,7 @@ def recognise(record: bytes, *, tried: bool = False) -> list[Found]:
         _bad_text(text, error.start, found)
     else:
         _record(text, _TOP, found, tried=tried and len(text) == len(record))
-    if len(found) == 1 and found[0].raw == text:
+    if len(found) == 1 and found[0].event is None and found[0].raw == text:
         found[0] = found[0]._replace(length=len(record), raw=record)
     return found
 
@@ -163,7 +164,7 @@ def _record(text: bytes, context: _Context, found: list[Found], *, tried: bool =
         if first == b"{":
             event = None if tried else plain_event(text)
             if event is not None:
-                _event(found, event, len(text), context)
+                _event(found, event, len(text), context, text)
                 return
             if b'"items"' in text[:_LIST_HEAD] and _event_list(text, context, found):
                 return
@@ -230,7 +231,7 @@ def _list(items: list[Raw], context: _Context, found: list[Found]) -> None:
         if event is None:
             _record(bytes(item), inside, found, tried=True)
         else:
-            _event(found, event, len(item), inside)
+            _event(found, event, len(item), inside, bytes(item))
 
 
 def _items(fields: Members) -> list[Raw] | None:
@@ -275,17 +276,17 @@ def _unwrapped(inners: list[Inner], record: bytes, context: _Context, found: lis
     for inner in inners:
         wraps = context.wraps + (not inner.encoding)
         if inner.code is None and wraps <= MAX_WRAPS and context.layers < _MAX_LAYERS:
-            event, size = inner.event, len(inner.record)
+            event, size, plain = inner.event, len(inner.record), b""
             if event is None:
                 text = bytes(inner.record).strip(b" \t\r\n")
-                event, size = plain_event(text), len(text)
+                event, size, plain = plain_event(text), len(text), text
                 if event is not None and not (text.isascii() or is_utf8(text)):
                     event = None
             if event is not None:
                 flags = context.flags + inner.flags
                 if flags:
                     _raise(event, flags)
-                found.append(Found(event, None, "", inner.cluster or context.cluster, size, b""))
+                found.append(Found(event, None, "", inner.cluster or context.cluster, size, b"" if flags else plain))
                 continue
         inside = _Context(inner.cluster or context.cluster, context.flags + inner.flags, wraps, context.layers + 1)
         if wraps > MAX_WRAPS or inside.layers > _MAX_LAYERS:
@@ -340,10 +341,10 @@ def _wraps(record: bytes) -> bool:
     return not is_event(fields) and unwrap(fields) is not None
 
 
-def _event(found: list[Found], event: Event, length: int, context: _Context) -> None:
+def _event(found: list[Found], event: Event, length: int, context: _Context, plain: bytes = b"") -> None:
     if context.flags:
         _raise(event, context.flags)
-    found.append(Found(event, None, "", context.cluster, length, b""))
+    found.append(Found(event, None, "", context.cluster, length, b"" if context.flags else plain))
 
 
 def _raise(event: Event, flags: tuple[str, ...]) -> None:

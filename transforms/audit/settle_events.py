@@ -153,7 +153,7 @@ class EventSettler:
 
     def _settle_rows(self, rows: Rows) -> None:
         guard = self._compiled.read_guard if self._compiled.settings.fold else None
-        cluster = self._split.cluster or DEFAULT_CLUSTER
+        cluster = self._split.cluster or rows.cluster or DEFAULT_CLUSTER
         settle_rows(rows, Target(cluster, self._stream, guard, self._reads, self._builder, self._settled))
         self._ids.append(rows.hashed(cluster).tobytes())
 

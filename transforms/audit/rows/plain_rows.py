@@ -82,6 +82,7 @@ class Rows:
       bodies: by row, an event that has nothing but bodies and what was done to them; None for a row without.
       digests: by line, that of its record, as far as `digested` says (`encode_rows`): for all consumers.
       decisions: by row, the policy's, if there is one; `hashes` of their audit IDs (`audit_ids`), once they are settled.
+      cluster: that the events' envelope names.
       shared: whether other consumers have rows of the same block.
     """
 
@@ -105,6 +106,7 @@ class Rows:
     decisions: list[Decision] | None = None
     hashes: NDArray[np.uint64] | None = None
     shared: bool = False
+    cluster: str | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -195,7 +197,7 @@ class Rows:
         except RecursionError:  # here the stack is deeper than where the line was looked at
             event = on_fresh_stack(_decode, self.data[start:end])
         event.offset, event.item = self.origins[line].tolist()
-        event.size, event.account = end - start, self.account  # type: ignore[assignment]
+        event.size, event.account, event.cluster = end - start, self.account, self.cluster  # type: ignore[assignment]
         return event
 
     def event(self, place: int) -> tuple[Event | None, Event]:
