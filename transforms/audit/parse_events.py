@@ -11,7 +11,7 @@ from msgspec import UNSET
 from transforms.audit.block import DeadLetter, EventBlock, RawBlock
 from transforms.audit.event import Event
 from transforms.audit.recognise import recognise
-from transforms.audit.rows.plain_rows import read_rows, read_rows_of_items
+from transforms.audit.rows.plain_rows import may_hold_rows, read_rows, read_rows_of_items
 from transforms.audit.times import note_times
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def parse_events(block: RawBlock, key: bytes, *, rows: bool = False) -> EventBlo
     unwrapped: list[_Unwrapped] = []
     if block.items is not None:
         _parse_items(block, block.items, key, parsed, unwrapped, rows=rows)
-    elif rows and not block.unterminated:
+    elif rows and not block.unterminated and may_hold_rows(block.data):
         parsed.rows, other = read_rows(block)
         _parse_records(block, other, key, parsed, unwrapped)
     else:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.audit.rows.both_ways import Both, assert_same, both_ways
+from tests.audit.reduction import KEY
+from tests.audit.rows.both_ways import SPLIT, Both, assert_same, both_ways
 from tests.audit.rows.plain_lines import a_line, a_pair, an_id, early, final, joined, padding
 from tests.audit.test_deep_nesting import below
+from transforms.audit.account import Account
+from transforms.audit.block import RawBlock
+from transforms.audit.parse_events import parse_events
 from transforms.audit.rows import parts, words
+from transforms.audit.rows.decide_rows import _Decided
 
 
 def lines(*lines: bytes) -> bytes:
@@ -135,15 +140,26 @@ def test_parts_longer_than_all_others_together_fit(monkeypatch: pytest.MonkeyPat
     assert rooms[0][1] > 40 * 23_000
 
 
-def test_a_block_of_short_lines_takes_no_columns(monkeypatch: pytest.MonkeyPatch):
-    asked: list[int] = []
-    zeros = np.zeros
-
-    def noted(shape: Any, *arguments: Any, **more: Any) -> Any:
-        asked.append(int(np.prod(shape)))
-        return zeros(shape, *arguments, **more)
-
-    monkeypatch.setattr("transforms.audit.rows.plain_rows.np.zeros", noted)
+def test_a_block_of_short_lines_takes_no_more_memory_than_its_events():
+    peaks = []
     data = lines() + b"\n" * 100_000
+    for rows in (False, True):
+        tracemalloc.start()
+        parsed = parse_events(RawBlock(SPLIT, Account(0, 0), 0, data), KEY, rows=rows)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (parsed.rows, len(parsed.events)) == (None, 24)
+    assert peaks[1] < 1.1 * peaks[0]
     assert same(data).as_rows == 0
-    assert max(asked) <= 2 * 100_050
+
+
+def test_what_is_decided_and_classified_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("transforms.audit.rows.decide_rows.REMEMBERED", 5)
+    monkeypatch.setattr("transforms.audit.rows.settle_rows._KNOWN", 5)
+    log = b"\n".join(line for at in range(60) for line in a_pair(auditID=an_id(at), userAgent=f'"agent-{at}"')) + b"\n"
+    parts._own.__dict__.clear()
+    assert same(log, block=8 << 10, policy=policy({"level": "Metadata"})).as_rows >= 50
+    kept = [len(cache) for cache in parts._own.parts.caches.values() if isinstance(cache, dict)]
+    kept += [len(cache._known) for cache in parts._own.parts.caches.values() if isinstance(cache, _Decided)]
+    assert len(kept) > 1
+    assert max(kept) <= 15

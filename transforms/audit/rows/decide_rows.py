@@ -8,7 +8,7 @@ import numpy as np
 
 from transforms.audit.consumers import own
 from transforms.audit.event import reduced
-from transforms.audit.policy import RANK
+from transforms.audit.policy import RANK, REMEMBERED
 from transforms.audit.request_info import request_info
 from transforms.audit.rows.columns import LEVELS
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_URI, OF_VERB
@@ -51,6 +51,8 @@ class _Decided:
         of_whom = numbers[:, OF_CALLER] * MOST + numbers[:, OF_VERB]
         keys = (of_whom * MOST + numbers[:, OF_URI]) * (MOST + 1) + numbers[:, OF_REFERENCE] + 1
         distinct, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        if len(self._known) > REMEMBERED:
+            self._known.clear()
         known = self._known.get
         found = [known(key, -1) for key in distinct.tolist()]
         for place in [place for place, number in enumerate(found) if number < 0]:

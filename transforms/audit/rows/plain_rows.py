@@ -263,6 +263,11 @@ class Rows:
         )
 
 
+def may_hold_rows(data: bytes) -> bool:
+    """Whether there are lines enough in a block, long enough, for rows to be worth their columns."""
+    return len(data) > _FEW * _SHORT and data.count(b"\n") * _SHORT < len(data)
+
+
 def read_rows(block: RawBlock) -> tuple[Rows | None, list[tuple[int, int, bytes]]]:
     """The plain requests of a block of lines, and the other lines with (offset, item); no rows where few would be."""
     data = block.data

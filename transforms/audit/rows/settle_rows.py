@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transforms.audit.rows.plain_rows import Rows
 
 _HOUR: Final = 3_600_000_000  # as in `settings`, which knows rows
+_KNOWN: Final = 50_000  # kinds of reads
 _FIXED: Final = 400  # bytes at most of a record beside its parts, bodies, and what is the same in all
 _PLAIN: Final = marks_part(None, None)
 _NONE: Final = Reference(b"", "", "", "")
@@ -221,6 +222,8 @@ def _fold_groups(rows: Rows, guard: ReadGuard, window: int) -> tuple[NDArray[np.
     how, which_how = np.unique(numbers[:, OF_STATUS] * (MOST + 1) + numbers[:, OF_NOTES] + 1, return_inverse=True)
     kinds, first, which = np.unique(which_what * len(how) + which_how, return_index=True, return_inverse=True)
     known = rows.parts.caches.setdefault(guard, {})
+    if len(known) > _KNOWN:
+        known.clear()
     found: list[Classified] = []
     for kind, place in zip(kinds.tolist(), first.tolist(), strict=True):
         key = int(what[kind // len(how)]), int(how[kind % len(how)])
