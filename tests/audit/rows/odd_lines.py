@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.audit.envelopes.mutations import mutated
@@ -333,6 +334,36 @@ def a_log(chance: random.Random, requests: int, *, bytewise: bool = False) -> li
     return out
 
 
+def a_policy(chance: random.Random) -> str:
+    """A policy with rules about what such logs are about."""
+    rules = []
+    for _ in range(chance.randrange(1, 5)):
+        rule: dict[str, Any] = {"level": chance.choice(("None", "Metadata", "Metadata", "Request", "RequestResponse"))}
+        if chance.randrange(3) == 0:
+            rule["users"] = [chance.choice(("alice", "system:serviceaccount:shop:cart", "system:anonymous"))]
+        if chance.randrange(3) == 0:
+            rule["verbs"] = chance.sample(("get", "list", "watch", "create", "update", "patch"), 2)
+        match chance.randrange(3):
+            case 0:
+                resources = [chance.choice(("pods", "pods/*", "pods/exec", "secrets", "widgets", "*"))]
+                named: dict[str, Any] = {"resourceNames": [chance.choice(("cart-1", "cart-2"))]} if chance.randrange(3) == 0 else {}
+                rule["resources"] = [{"group": chance.choice(("", "", "example.org")), "resources": resources} | named]
+            case 1:
+                rule["nonResourceURLs"] = [chance.choice(("/healthz", "/odd*", "*"))]
+        if chance.randrange(4) == 0:
+            rule["omitStages"] = [chance.choice(("RequestReceived", "ResponseStarted", "ResponseComplete"))]
+        if chance.randrange(4) == 0:
+            rule["omitManagedFields"] = bool(chance.randrange(2))
+        rules.append(rule)
+    return json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules})
+
+
 def drawn(chance: random.Random, among: dict[str, Any]) -> dict[str, Any]:
-    """Settings, most often none."""
-    return among[chance.choice(sorted(among))] if chance.randrange(3) else {}
+    """Settings: none, one of these, or a policy and whatever else."""
+    match chance.randrange(3):
+        case 0:
+            return {}
+        case 1:
+            return among[chance.choice(sorted(among))]
+    more = {"keep_managed_fields": True, "strip_bulk": True, "fold": False, "exec_args": "keep", "window": 1_000_000}
+    return {"policy": a_policy(chance)} | {name: value for name, value in more.items() if chance.randrange(4) == 0}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.audit.reduction import STARTED
 from tests.audit.rows.both_ways import assert_same, both_ways, both_ways_of_messages, by_consumer
-from tests.audit.rows.odd_lines import BODIES, LONG, MORE, TEXTS, VALUES, a_log
+from tests.audit.rows.odd_lines import BODIES, LONG, MORE, TEXTS, VALUES, a_log, drawn
 from tests.audit.rows.plain_lines import MEMBERS, an_id, early, final, joined, padding
 from tests.audit.rows.test_rows_and_events import CHANGES
 from transforms.audit import cycle as cycles
@@ -84,12 +84,19 @@ def test_a_body_that_ends_anywhere():
 
 
 @settings(max_examples=60, phases=PHASES)
-@given(
-    chance=seeds, changes=st.sampled_from(sorted(CHANGES)) | st.none(), block=st.sampled_from((8 << 10, 64 << 10)), bytewise=st.booleans()
-)
-def test_a_log_with_odd_lines(chance: random.Random, changes: str | None, block: int, bytewise: bool):
-    log = a_log(chance, 60, bytewise=bytewise)
-    assert_same(both_ways(b"\n".join(log) + chance.choice((b"", b"\n", b"\n\n")), block=block, **CHANGES.get(changes or "", {})))
+@given(chance=seeds, bytewise=st.booleans())
+def test_a_log_with_odd_lines(chance: random.Random, bytewise: bool):
+    log = b"\n".join(a_log(chance, 60, bytewise=bytewise)) + chance.choice((b"", b"\n", b"\n\n"))
+    assert_same(both_ways(log, block=chance.choice((8 << 10, 64 << 10)), **drawn(chance, CHANGES)))
+
+
+@pytest.mark.parametrize("name", ["merge_stages.PENDING_LIMIT", "settle_events.ROWS_LIMIT", "aggregate_reads._COUNTED"])
+def test_limits_that_are_reached(name: str, monkeypatch: pytest.MonkeyPatch):
+    for limit in (1, 3):
+        monkeypatch.setattr(f"transforms.audit.{name}", limit)
+        chance = random.Random(limit)
+        for block in (8 << 10, 64 << 10):
+            assert_same(both_ways(b"\n".join(a_log(chance, 60)) + b"\n", block=block))
 
 
 @settings(max_examples=30, phases=PHASES)
