@@ -12,8 +12,9 @@ from typing import Final
 import pytest
 
 from tests.audit.envelopes.mutations import mutated
-from tests.audit.rows.both_ways import assert_same, both_ways
-from tests.audit.rows.odd_lines import a_log, drawn
+from tests.audit.envelopes.wraps import WRAPS
+from tests.audit.rows.both_ways import assert_same, both_ways, both_ways_of_messages
+from tests.audit.rows.odd_lines import a_log, drawn, enveloped
 from tests.audit.rows.test_rows_and_events import CHANGES
 from tests.pipelines.job import sample_lines
 
@@ -50,3 +51,15 @@ def test_real_lines_of_which_some_are_broken(seed: int):
         assert_same(found)
         as_rows += found.as_rows
     assert as_rows > min(AT_ONCE, CASES) // 10
+
+
+@pytest.mark.parametrize("name", WRAPS)
+def test_odd_lines_in_envelopes(name: str):
+    chance = random.Random(name)
+    left = CASES // len(WRAPS)
+    while left > 0:
+        records = enveloped(a_log(chance, 60), WRAPS[name], chance)
+        left -= 60
+        asked = drawn(chance, CHANGES)
+        assert_same(both_ways(b"\n".join(records) + b"\n", block=chance.choice((16 << 10, 64 << 10, 4 << 20)), **asked))
+        assert_same(both_ways_of_messages(records, **asked))

@@ -10,6 +10,7 @@ from tests.audit.rows.plain_lines import MEMBERS, an_id, early, final, joined
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
 SECRET: Final = "hunter2-hunter2"
 TIMES: Final = (
@@ -332,6 +333,25 @@ def a_log(chance: random.Random, requests: int, *, bytewise: bool = False) -> li
             lines = lines[1:]
         out += lines
     return out
+
+
+def enveloped(lines: list[bytes], wrap: Callable[[list[bytes]], bytes], chance: random.Random) -> list[bytes]:
+    """Those of the lines that are JSON, some at a time in an envelope; now and then with others behind them."""
+    valid, out = [line for line in lines if _may_be_wrapped(line)], []
+    while valid:
+        some = valid[: chance.choice((1, 3, 10, 40))]
+        valid = valid[len(some) :]
+        out.append(wrap(some))
+    return out + a_log(chance, 10) if chance.randrange(3) == 0 else out
+
+
+def _may_be_wrapped(line: bytes) -> bool:
+    """Whether a line is JSON that others can parse and write anew."""
+    try:
+        json.dumps(json.loads(line.decode()), ensure_ascii=False).encode()
+    except ValueError:
+        return False
+    return True
 
 
 def a_policy(chance: random.Random) -> str:

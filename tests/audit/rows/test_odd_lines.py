@@ -12,9 +12,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.audit.envelopes.wraps import WRAPS
 from tests.audit.reduction import STARTED
 from tests.audit.rows.both_ways import assert_same, both_ways, both_ways_of_messages, by_consumer
-from tests.audit.rows.odd_lines import BODIES, LONG, MORE, TEXTS, VALUES, a_log, drawn
+from tests.audit.rows.odd_lines import BODIES, LONG, MORE, TEXTS, VALUES, a_log, drawn, enveloped
 from tests.audit.rows.plain_lines import MEMBERS, an_id, early, final, joined, padding
 from tests.audit.rows.test_rows_and_events import CHANGES
 from transforms.audit import cycle as cycles
@@ -105,6 +106,19 @@ def test_messages_with_odd_lines(chance: random.Random, changes: str):
     log = a_log(chance, 60, bytewise=True)
     log += [b"\n".join(log[:2]), b"\n", b"{}\n{}"]
     assert_same(both_ways_of_messages(log, piece=chance.choice((16 << 10, 4 << 20)), **CHANGES[changes]))
+
+
+@pytest.mark.parametrize("name", WRAPS)
+def test_odd_lines_in_envelopes(name: str):
+    chance = random.Random(name)
+    as_rows = 0
+    for block in (64 << 10, 4 << 20):
+        records = enveloped(a_log(chance, 60), WRAPS[name], chance)
+        found = [both_ways(b"\n".join(records) + b"\n", block=block), both_ways_of_messages(records, piece=block)]
+        for each in found:
+            assert_same(each)
+            as_rows += each.as_rows
+    assert as_rows
 
 
 @settings(max_examples=15, phases=PHASES)
