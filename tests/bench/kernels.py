@@ -15,7 +15,7 @@ from transforms.audit.aggregate_reads import Reads
 from transforms.audit.apply_policy import apply_policy
 from transforms.audit.audit_ids import find_recalls, hash_groups
 from transforms.audit.avro_blocks import BlockBuilder
-from transforms.audit.block import DEFAULT_CLUSTER
+from transforms.audit.block import BLOCK_SIZE, DEFAULT_CLUSTER
 from transforms.audit.merge_stages import StageMerger
 from transforms.audit.parse_events import parse_events
 from transforms.audit.policy import load_policy
@@ -23,6 +23,7 @@ from transforms.audit.read_summary import merge_rows
 from transforms.audit.record import encode_event, stream_part
 from transforms.audit.reduce_all import loose_ids
 from transforms.audit.reduce_split import redact_block, strip_block
+from transforms.audit.rows.settle_rows import Target, fold_groups, settle_rows
 from transforms.audit.settings import Compiled, Settings, hour_of
 from transforms.audit.settle_events import EventSettler
 from transforms.audit.settle_loose import settle_loose
@@ -30,7 +31,7 @@ from transforms.audit.times import micros
 from transforms.connectors.audit_files import read_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from transforms.audit.block import EventBlock, RawBlock, Split
     from transforms.audit.event import Event
@@ -90,13 +91,19 @@ def _peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
-def _left(events: Iterable[Event]) -> int:
-    """Bytes of JSON in events, less what was cut out of them."""
+def _left(block: EventBlock) -> int:
+    """Bytes of JSON in a block's events, less what was cut out of them."""
     out = 0
-    for event in events:
-        reductions: Any = event.reductions
-        out += event.size - sum(size for *_, size in reductions or ())  # type: ignore[operator]
+    for event in (*block.events, *(event for event, *_ in block.loose)):
+        out += event.size - _cut(event)  # type: ignore[operator]
+    if block.rows is not None:
+        out += int((block.rows.sizes() + block.rows.first_sizes).sum()) - sum(_cut(body) for body in block.rows.bodies if body is not None)
     return out
+
+
+def _cut(event: Event) -> int:
+    reductions: Any = event.reductions
+    return sum(size for *_, size in reductions or ())
 
 
 class Kernels:
@@ -123,7 +130,7 @@ class Kernels:
         self.clocks["dedupe and resolve"].out = sum(len(block.packed) for block in unit.blocks)
 
     def _blocks(self, split: Split) -> Iterator[RawBlock]:
-        blocks = read_blocks(split, KEY)
+        blocks = read_blocks(split, KEY, piece_size=BLOCK_SIZE)
         while True:
             with self.clocks["read"]:
                 block = next(blocks, None)
@@ -141,40 +148,52 @@ class Kernels:
         stream = stream_part(split.uri, split.partition)
         for raw in self._blocks(split):
             with clocks["parse"]:
-                block = parse_events(raw, KEY)
+                block = parse_events(raw, KEY, rows=True)
             self.events += block.account.events
             self.size += block.account.size
-            clocks["parse"].out += _left(block.events)
+            clocks["parse"].out += _left(block)
             with clocks[POLICY]:
                 apply_policy(self.policy, block)
-            clocks[POLICY].out += _left(block.events)
+            clocks[POLICY].out += _left(block)
             with clocks["merge"]:
                 merger.feed(block)
-            clocks["merge"].out += self._left(block)
+            clocks["merge"].out += _left(block)
             with clocks["strip"]:
                 strip_block(block)
-            clocks["strip"].out += self._left(block)
+            clocks["strip"].out += _left(block)
             with clocks["redact"]:
                 redact_block(compiled, block)
-            clocks["redact"].out += self._left(block)
+            clocks["redact"].out += _left(block)
             with clocks["fold"]:
                 kept = self._fold(block, reads)
+            apart = self._fold_rows(block)
             with clocks["encode and compress"]:
                 for event in kept:
                     record, key, _ = encode_event(event, DEFAULT_CLUSTER, stream)
                     builder.add("events", hour_of(event.moment), key, record)
+                if block.rows is not None:
+                    settle_rows(block.rows, Target(DEFAULT_CLUSTER, stream, compiled.read_guard, reads, builder, None))
                 packed = builder.rest() if raw.last else builder.full()
+            clocks["encode and compress"].cpu -= apart
             clocks["encode and compress"].out += sum(len(each.packed) for each in packed)
             with clocks["dedupe and resolve"]:
                 self._ids.append((number, hash_groups((event.auditID for event in block.events), DEFAULT_CLUSTER)[1].tobytes()))
+                if block.rows is not None:
+                    self._ids.append((number, block.rows.hashed(DEFAULT_CLUSTER).tobytes()))
                 self._loose += [settler._loosen(*loose) for loose in block.loose]
         with clocks["fold"]:
             windows = reads.flush(split.file, lambda event, cluster: encode_event(event, cluster, stream)[0])
             rows = [row.encoded(compiled.settings.window) for window in windows.values() for row in merge_rows(window)]
         clocks["fold"].out += sum(map(len, rows))
 
-    def _left(self, block: EventBlock) -> int:
-        return _left(block.events) + _left(event for event, *_ in block.loose)
+    def _fold_rows(self, block: EventBlock) -> float:
+        """What it takes to tell which rows are folded, which happens again where they are settled."""
+        clock = self.clocks["fold"]
+        before = clock.cpu
+        if block.rows is not None:
+            with clock:
+                fold_groups(block.rows, self.compiled.read_guard, self.compiled.settings.window)
+        return clock.cpu - before
 
     def _fold(self, block: EventBlock, reads: Reads) -> list[Event]:
         classify, believable = self.compiled.read_guard.classify, self.compiled.believable

@@ -75,7 +75,7 @@ def settle_rows(rows: Rows, to: Target) -> None:
         if first is not None:
             first.account.merged += 1  # type: ignore[attr-defined]
     account.weigh("merged", int(rows.first_sizes.sum()))
-    folded, groups = (np.zeros(len(rows), dtype=bool), []) if to.guard is None else _fold_groups(rows, to.guard, to.reads.window)
+    folded, groups = (np.zeros(len(rows), dtype=bool), []) if to.guard is None else fold_groups(rows, to.guard, to.reads.window)
     kept, others = np.flatnonzero(~folded), np.flatnonzero(folded)
     wanted = _exemplars(groups, to)
     if to.settled is None:
@@ -207,7 +207,7 @@ def _note(rows: Rows, chosen: NDArray[np.int64], encoded: _Records, groups: list
         account.latest = max(account.latest, int(rows.moments[rows.chosen, 1].max()))
 
 
-def _fold_groups(rows: Rows, guard: ReadGuard, window: int) -> tuple[NDArray[np.bool_], list[_Group]]:
+def fold_groups(rows: Rows, guard: ReadGuard, window: int) -> tuple[NDArray[np.bool_], list[_Group]]:
     """Which rows are folded, and how they go together."""
     folded = np.zeros(len(rows), dtype=bool)
     asked = np.flatnonzero(rows.lines[rows.chosen, READ] > 0)
