@@ -11,7 +11,8 @@ import pytest
 from tests.examples import ABSENT, an_event
 from transforms.audit import redaction
 from transforms.audit.event import Event
-from transforms.audit.redaction import KINDS, Redactor, redact_secrets, sensitive_read
+from transforms.audit.redaction import Redactor, redact_secrets, sensitive_read
+from transforms.audit.reduction_kinds import KINDS
 from transforms.audit.self_test import self_test
 
 DECODER = msgspec.json.Decoder(Event)

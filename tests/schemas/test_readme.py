@@ -19,7 +19,7 @@ from transforms.audit.block import RawBlock, Split
 from transforms.audit.parse_events import parse_events
 from transforms.audit.recognise import CODES
 from transforms.audit.record import content, digest
-from transforms.audit.redaction import KINDS
+from transforms.audit.reduction_kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

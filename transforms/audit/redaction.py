@@ -36,30 +36,7 @@ from transforms.audit.sensitivity import Address, address, sensitive_read, shape
 from transforms.audit.status_message import may_quote
 from transforms.audit.withhold import withhold
 
-__all__ = ["DEFAULT", "KINDS", "Redactor", "redact_secrets", "sensitive_read"]
-
-# Every kind of reduction that redaction records, closed.
-KINDS: Final = {
-    "secret": "content of a Secret, or of a request for one",
-    "token": "a token, or a field beside one in a token's object",
-    "name": "a name that is, or may be, a secret itself",
-    "label": "a label copied from secret data",
-    "annotation": "annotations of a sensitive object, or an audit annotation about one",
-    "patch": "a value that a patch sets in a sensitive object",
-    "message": "a message that quotes values",
-    "credential": "a credential in content that is otherwise kept",
-    "embedded": "an encoded or embedded document that holds a Secret or a credential",
-    "lastApplied": "a last-applied-configuration that cannot be read",
-    "rule": "a field that the redaction catalogue names",
-    "query": "the value of a query parameter",
-    "path": "a segment of a proxied or unknown path",
-    "execArgument": "an argument of a command executed in a container",
-    "extra": "an extra attribute of a user",
-    "unknown": "a field that the schema does not know, of a sensitive event",
-    "unreadable": "a body that does not parse or is nested too deeply",
-    "withheld": "content of an event or object that could not be judged",
-    "bulk": "content of no forensic worth, on request",
-}
+__all__ = ["DEFAULT", "Redactor", "redact_secrets", "sensitive_read"]
 
 # Resources of Kubernetes itself whose content is free text or configuration: always searched, whatever their bytes say.
 _SEARCHED: Final = frozenset(
@@ -206,12 +183,14 @@ class Redactor:
 
     def leaves_annotations(self, annotations: bytes) -> bool:
         """Whether annotations stay as they are."""
-        event = Event(annotations=annotations)  # type: ignore[arg-type]
-        return not (annotations and self._head(event, "annotations", annotations)) and event.reductions is None
+        known_by = _LATENCIES.sub(b"", annotations) if b"latency" in annotations else annotations
+        if annotations and known_by not in self._annotations:
+            self._part_of_head(Event(annotations=annotations), "annotations", annotations, known_by, self._annotations)  # type: ignore[arg-type]
+        return not annotations or known_by in self._annotations
 
     def redact_bodies(self, event: Event, uri: str, status: bytes) -> None:
         """Redact the bodies of an event of nothing sensitive, with this URI and status. Raises what must withhold the whole event."""
-        _, where, searched, _ = self._uri(uri)
+        _, where, searched, _ = self._uris.get(uri) or self._uri(uri)
         self._ordinary(event, where, searched, status)
 
     def _caller(self, event: Event) -> None:
