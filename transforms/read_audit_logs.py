@@ -46,7 +46,7 @@ class ReadBlocks(beam.DoFn):
 
 @dataclass
 class ReadAuditLogs(beam.PTransform):
-    """Read splits of audit log files (`plan_splits`) as blocks of about one MiB.
+    """Read splits of audit log files (`plan_splits`) as blocks of up to four MiB.
 
     Attributes:
       splits: what to read.
