@@ -163,3 +163,15 @@ def test_what_is_decided_and_classified_is_remembered_within_bounds(monkeypatch:
     kept += [len(cache._known) for cache in parts._own.parts.caches.values() if isinstance(cache, _Decided)]
     assert len(kept) > 1
     assert max(kept) <= 15
+
+
+@pytest.mark.parametrize("member", ["namespace", "name", "uid", "resourceVersion"])
+@pytest.mark.parametrize("odd", ["", "\udcf9", "\\u0041", "\x01", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N"])
+def test_what_is_odd_in_a_reference_is_seen_however_long_it_is(member: str, odd: str):
+    log = []
+    for size in (100, 8190, 8191, 8192, 8193):
+        values = {"resource": "pods", "namespace": "shop", "name": "a", "uid": "u", "apiVersion": "v1", "resourceVersion": "7"}
+        values[member] = "x" * (size - 100) + odd + "x" * (100 - len(odd.encode("utf-8", "surrogateescape")))
+        reference = "{" + ",".join(f'"{name}":"{value}"' for name, value in values.items()) + "}"
+        log += a_pair(auditID=an_id(size), objectRef=reference)
+    assert same(lines(*log), fold=False).as_rows == 12 + (0 if odd else 3)

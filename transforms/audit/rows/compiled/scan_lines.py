@@ -173,14 +173,14 @@ def _verb(data: Any, at: int, end: int) -> int:
 
 @inner
 def _plain_end(data: Any, at: int, end: int) -> int:
-    """Where a string of plain ASCII ends that is open at `at`, and nothing like the beginning of a token; `end` if it is not plain."""
+    """Where a string of plain ASCII ends that is open at `at`, and nothing like the beginning of a token; -1 if it is not plain."""
     end = min(end, at + _LONGEST)
     while at < end and data[at] != _QUOTE:
         byte = data[at]
         if byte == _ESCAPE or byte < 32 or byte > 126 or (byte == 74 and data[at - 1] == 121 and data[at - 2] == 101):  # eyJ
-            return end
+            return -1
         at += 1
-    return at
+    return at if at < end else -1
 
 
 @inner
@@ -200,7 +200,7 @@ def _reference(data: Any, at: int, end: int, row: Any) -> int:
         if value < 0:
             continue
         stop = _plain_end(data, value, end)
-        if stop >= end or data[stop] != _QUOTE:
+        if stop < 0:
             return -1
         if place == 2:
             row[NAME], row[NAME_END] = value, stop
