@@ -64,8 +64,7 @@ def _compress(state: Any, words: Any, counted: int, last: bool) -> None:
     a, b, c, d, e, f, g, h = state[0], state[1], state[2], state[3], state[4], state[5], state[6], state[7]
     end = ~_IV[6] if last else _IV[6]
     v = (a, b, c, d, e, f, g, h, _IV[0], _IV[1], _IV[2], _IV[3], _IV[4] ^ np.uint64(counted), _IV[5], end, _IV[7])
-    m0, m1, m2, m3, m4, m5, m6, m7 = words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]
-    m8, m9, m10, m11, m12, m13, m14, m15 = words[8], words[9], words[10], words[11], words[12], words[13], words[14], words[15]
+    m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15 = words
     v = _round(v, (m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15))
     v = _round(v, (m14, m10, m4, m8, m9, m15, m13, m6, m1, m12, m0, m2, m11, m7, m5, m3))
     v = _round(v, (m11, m8, m12, m0, m5, m2, m15, m13, m10, m14, m3, m6, m7, m1, m9, m4))
@@ -100,10 +99,27 @@ def blake2b(prefix: Any, data: Any, start: int, end: int, state: Any, words: Any
     while True:
         taken = min(_BLOCK, total - done)
         if done >= size and taken == _BLOCK:
-            for place in range(16):
-                words[place] = load(data, np.intp(start + done - size + 8 * place))
+            at_block = start + done - size
+            block = (
+                load(data, np.intp(at_block + 0)),
+                load(data, np.intp(at_block + 8)),
+                load(data, np.intp(at_block + 16)),
+                load(data, np.intp(at_block + 24)),
+                load(data, np.intp(at_block + 32)),
+                load(data, np.intp(at_block + 40)),
+                load(data, np.intp(at_block + 48)),
+                load(data, np.intp(at_block + 56)),
+                load(data, np.intp(at_block + 64)),
+                load(data, np.intp(at_block + 72)),
+                load(data, np.intp(at_block + 80)),
+                load(data, np.intp(at_block + 88)),
+                load(data, np.intp(at_block + 96)),
+                load(data, np.intp(at_block + 104)),
+                load(data, np.intp(at_block + 112)),
+                load(data, np.intp(at_block + 120)),
+            )
             done += _BLOCK
-            _compress(state, words, done, done == total)
+            _compress(state, block, done, done == total)
             if done == total:
                 break
             continue
@@ -121,7 +137,25 @@ def blake2b(prefix: Any, data: Any, start: int, end: int, state: Any, words: Any
                     word |= np.uint64(data[start + whole - size]) << np.uint64(8 * byte)
             words[place] = word
         done += taken
-        _compress(state, words, done, done == total)
+        held = (
+            words[0],
+            words[1],
+            words[2],
+            words[3],
+            words[4],
+            words[5],
+            words[6],
+            words[7],
+            words[8],
+            words[9],
+            words[10],
+            words[11],
+            words[12],
+            words[13],
+            words[14],
+            words[15],
+        )
+        _compress(state, held, done, done == total)
         if done == total:
             break
     for place in range(DIGEST):
