@@ -67,6 +67,22 @@ class BlockBuilder:
             found.append(record)
         self._held += len(record)
 
+    def add_many(self, kind: str, records: Iterable[tuple[int, SortKey, bytes]]) -> None:
+        """Add records, each with its hour and key: `add` for thousands."""
+        last: int | None = None
+        held = 0
+        of_hour: dict[SortKey, list[bytes]] = {}
+        for hour, key, record in records:
+            if hour != last:
+                of_hour, last = self._records.setdefault((kind, hour), {}), hour
+            found = of_hour.get(key)
+            if found is None:
+                of_hour[key] = [record]
+            else:
+                found.append(record)
+            held += len(record)
+        self._held += held
+
     def full(self) -> list[AvroBlock]:
         """Nothing, until so much is held that it must go."""
         return self.rest() if self._held > HELD_BYTES else []

@@ -266,17 +266,26 @@ class StageMerger:
             stays &= ~self._met_elsewhere(hashes)
         self._paired += int((stays & ~alone).sum())
         if self._merge:
-            expected = self._paired > self._alone
-            lone = np.flatnonzero(stays & alone)
-            for place, audit_id in zip(lone.tolist(), rows.audit_ids(lone), strict=True):
-                group_of = self._group(rows.cluster, audit_id)
+            lone = stays & alone
+            if self._paired > self._alone:
+                stays &= ~alone
+            else:
+                stays &= ~(alone & rows.long_running())
+            for place in self._met_here(rows, lone, others):
+                group_of = self._group(rows.cluster, rows.audit_ids([place])[0])
                 if group_of in self._waiting and group_of not in others:
                     stays[place] = self._ends_waiting(rows, place, group_of)
-                elif expected or group_of in others or rows.long_running(place):
+                elif group_of in others:
                     stays[place] = False
         self._alone += int((stays & ~rows.merged).sum())
         fallen = [event for place in np.flatnonzero(~stays).tolist() for event in rows.decided(place) if event is not None]
         return rows.take(stays), fallen
+
+    def _met_here(self, rows: Rows, lone: NDArray[np.bool_], others: set[Any]) -> list[int]:
+        """The rows among these whose audit ID waits or is that of one of the others; and by a chance in billions, one that is not."""
+        cluster = self._fixed or rows.cluster or DEFAULT_CLUSTER
+        known = hash_groups([*self._waiting, *others], self._fixed or DEFAULT_CLUSTER)[1]
+        return np.flatnonzero(lone & np.isin(rows.hashed(cluster), known)).tolist() if len(known) and lone.any() else []
 
     def _forced(self, groups: dict[Any, Any]) -> set[Any]:
         ordered, hashes = hash_groups(groups, self._fixed or DEFAULT_CLUSTER)

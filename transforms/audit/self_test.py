@@ -21,6 +21,8 @@ from transforms.audit.rows.redact_rows import redact_rows, strip_rows
 from transforms.audit.rows.settle_rows import Target, settle_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from transforms.audit.avro_blocks import SortKey
     from transforms.audit.redaction import Redactor
 
@@ -59,8 +61,8 @@ class _Kept(BlockBuilder):
         super().__init__(0, 0)
         self.records: list[bytes] = []
 
-    def add(self, kind: str, hour: int, key: SortKey, record: bytes) -> None:  # noqa: ARG002 - as is added
-        self.records.append(record)
+    def add_many(self, kind: str, records: Iterable[tuple[int, SortKey, bytes]]) -> None:  # noqa: ARG002 - as is added
+        self.records += [record for _, _, record in records]
 
 
 def _surviving_rows(redactor: Redactor, paths: dict[str, dict[str, Any]]) -> list[str]:

@@ -56,7 +56,7 @@ class _Decided:
         known = self._known.get
         found = [known(key, -1) for key in distinct.tolist()]
         for place in [place for place, number in enumerate(found) if number < 0]:
-            decision = self._policy.decide(rows.probe(int(first[place])))
+            decision = self._policy.decide(rows.request(int(first[place])))
             found[place] = self._known[int(distinct[place])] = self._number(decision)
         return np.array(found, dtype=np.int64)[which]
 

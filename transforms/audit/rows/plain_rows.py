@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from transforms.audit.account import Account
     from transforms.audit.block import RawBlock
     from transforms.audit.policy import Decision
+    from transforms.audit.rows.parts import Reference
 
 _FEW: Final = 8  # lines are not worth it
 _SHORT: Final = 128  # bytes a line: mostly no events, of which columns would take more memory than the lines
@@ -180,7 +181,7 @@ class Rows:
         data = np.frombuffer(self.data, dtype=np.uint8)
         return data[self.lines[self.chosen, ID][:, None] + _ID]
 
-    def audit_ids(self, places: NDArray[np.int64]) -> list[str]:
+    def audit_ids(self, places: NDArray[np.int64] | list[int]) -> list[str]:
         """The audit IDs of some rows."""
         starts = self.lines[self.chosen[places], ID].tolist()
         data = self.data
@@ -235,16 +236,24 @@ class Rows:
         event.objectRef = data[line[REFERENCE] : line[REFERENCE_END]]  # type: ignore[assignment]
         return event
 
-    def long_running(self, place: int) -> bool:
-        """Whether a row's request may have had a stage ResponseStarted."""
-        reference = self.known(OF_REFERENCE, place)
-        return self.known(OF_VERB, place) in LONG_RUNNING_VERBS or (
-            reference is not None and reference.subresource in LONG_RUNNING_SUBRESOURCES
-        )
+    def long_running(self) -> NDArray[np.bool_]:
+        """The rows whose request may have had a stage ResponseStarted."""
+        return self.answers(_is_long_running_verb, OF_VERB) | self.answers(_is_long_running_part, OF_REFERENCE)
 
     def answers(self, ask: Callable[[Any], bool], column: int) -> NDArray[np.bool_]:
         """By row, what a question finds about its part, asked once about each; False where the part is lacking."""
         return self.parts.answers(ask, column, self.numbers[:, column])
+
+    def request(self, place: int) -> Event:
+        """An event with nothing but what a policy asks of it."""
+        uri, caller, reference, *_, verb = self.numbers[place].tolist()
+        words = self.parts.words
+        return Event(
+            requestURI=words[OF_URI].known[uri],
+            verb=words[OF_VERB].known[verb],
+            user=words[OF_CALLER].known[caller].user,
+            objectRef=b"" if reference < 0 else words[OF_REFERENCE].known[reference].raw,  # type: ignore[arg-type]
+        )
 
     def probe(self, place: int) -> Event:
         """An event with the row's parts, to ask what would become of such a one; it has no bodies, ID or times."""
@@ -261,6 +270,14 @@ class Rows:
             responseStatus=self.known(OF_STATUS, place),
             annotations=self.known(OF_NOTES, place) or b"",  # type: ignore[arg-type]
         )
+
+
+def _is_long_running_verb(verb: str) -> bool:
+    return verb in LONG_RUNNING_VERBS
+
+
+def _is_long_running_part(reference: Reference) -> bool:
+    return reference.subresource in LONG_RUNNING_SUBRESOURCES
 
 
 def may_hold_rows(data: bytes) -> bool:

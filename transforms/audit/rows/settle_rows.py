@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -174,14 +175,12 @@ def _record(encoded: _Records, place: int) -> bytes:
 def _keep(rows: Rows, places: NDArray[np.int64], encoded: _Records, builder: BlockBuilder) -> None:
     moments = rows.moments[rows.chosen[places], 1]
     hours = (moments - moments % _HOUR).tolist()
-    references = rows.parts.words[OF_REFERENCE].known
-    start = 0
-    add, records = builder.add, encoded.records
+    known = rows.parts.words[OF_REFERENCE].known
     numbers = rows.numbers[places, OF_REFERENCE].tolist()
-    for hour, number, name, end in zip(hours, numbers, _names(rows, places), encoded.ends[: len(places)].tolist(), strict=True):
-        reference = references[number] if number >= 0 else _NONE
-        add("events", hour, (reference.resource, reference.namespace, name), records[start:end])
-        start = end
+    references = [known[number] if number >= 0 else _NONE for number in numbers]
+    keys = [(reference.resource, reference.namespace, name) for reference, name in zip(references, _names(rows, places), strict=True)]
+    ends, records = encoded.ends[: len(places)].tolist(), encoded.records
+    builder.add_many("events", zip(hours, keys, [records[start:end] for start, end in pairwise([0, *ends])], strict=True))
 
 
 def _names(rows: Rows, places: NDArray[np.int64]) -> list[str]:
