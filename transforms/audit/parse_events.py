@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from transforms.audit.block import DeadLetter, EventBlock, RawBlock
 from transforms.audit.event import Event
-from transforms.audit.recognise import recognise
+from transforms.audit.recognise import Found, decode_left, recognise
 from transforms.audit.rows.plain_rows import may_hold_rows, read_rows, read_rows_of_items
 from transforms.audit.times import note_times
 
@@ -28,7 +28,7 @@ _SAID: Final = {
 _BROKEN: Final = "the document is broken here"
 _decode = msgspec.json.Decoder(Event).decode
 _errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
-_Unwrapped = tuple[int, int, bytes, str | None]  # offset, item, an event of the known shape as JSON, its cluster
+_Unwrapped = tuple[int, int, Found]  # offset, item, what was left undecoded
 
 
 def parse_events(block: RawBlock, key: bytes, *, rows: bool = False) -> EventBlock:
@@ -37,8 +37,22 @@ def parse_events(block: RawBlock, key: bytes, *, rows: bool = False) -> EventBlo
     With `rows` the plain requests are set apart from the events, for steps that know rows. A line that is one event is decoded here;
     lists, envelopes, odd shapes and what is broken go to `recognise`.
     """
+    account = block.account
+    before = account.events, dict(account.dead_lettered)
+    parsed, sound = _parsed(block, key, rows=rows, undecoded=rows and not block.unterminated)
+    if not sound:  # what an envelope holds only began as an event does
+        account.events, account.dead_lettered = before
+        parsed, _ = _parsed(block, key, rows=rows, undecoded=False)
+    if parsed.rows is not None:
+        account.events += parsed.rows.events
+    account.events += len(parsed.events)
+    note_times({event.stageTimestamp for event in parsed.events})  # of a request's first stage it is also when it was received
+    return parsed
+
+
+def _parsed(block: RawBlock, key: bytes, *, rows: bool, undecoded: bool) -> tuple[EventBlock, bool]:
     parsed = EventBlock(split=block.split, account=block.account, events=[], dead_letters=[], last=block.last)
-    unwrapped: list[_Unwrapped] = []
+    unwrapped: list[_Unwrapped] | None = [] if undecoded else None
     if block.items is not None:
         _parse_items(block, block.items, key, parsed, unwrapped, rows=rows)
     elif rows and not block.unterminated and may_hold_rows(block.data):
@@ -46,28 +60,30 @@ def parse_events(block: RawBlock, key: bytes, *, rows: bool = False) -> EventBlo
         _parse_records(block, other, key, parsed, unwrapped)
     else:
         _parse_records(block, _lines(block), key, parsed, unwrapped)
-    if rows and unwrapped:
-        _set_rows_apart(parsed, unwrapped)
-    if parsed.rows is not None:
-        parsed.account.events += parsed.rows.events
-    parsed.account.events += len(parsed.events)
-    note_times({event.stageTimestamp for event in parsed.events})  # of a request's first stage it is also when it was received
-    return parsed
+    return parsed, not unwrapped or _take_unwrapped(parsed, unwrapped, key)
 
 
-def _set_rows_apart(parsed: EventBlock, unwrapped: list[_Unwrapped]) -> None:
-    """Make rows of the plain events that came in an envelope, if there are no others here, and all of them of one cluster."""
-    if parsed.rows is not None and len(parsed.rows):
-        return
-    cluster = unwrapped[0][3]
-    records = [(offset, item, raw) for offset, item, raw, of in unwrapped if of == cluster]
-    rows, others = read_rows_of_items(records, parsed.account)
-    if rows is None:
-        return
-    rows.cluster = cluster
-    parsed.rows = rows
-    taken = {(offset, item) for offset, item, _ in records}.difference((offset, item) for offset, item, _ in others)
-    parsed.events = [event for event in parsed.events if (event.offset, event.item) not in taken]
+def _take_unwrapped(parsed: EventBlock, unwrapped: list[_Unwrapped], key: bytes) -> bool:
+    """Make rows of the events that came in an envelope, if there are no others here and all of them are of one cluster; else events.
+
+    False if one of them is several things.
+    """
+    others = unwrapped
+    if parsed.rows is None or not len(parsed.rows):
+        cluster = unwrapped[0][2].cluster
+        records = [(offset, item, found.raw) for offset, item, found in unwrapped if found.cluster == cluster]
+        rows, left = read_rows_of_items(records, parsed.account)
+        if rows is not None:
+            rows.cluster = cluster
+            parsed.rows = rows
+            places = {(offset, item) for offset, item, _ in left}
+            others = [each for each in unwrapped if each[:2] in places or each[2].cluster != cluster]
+    for offset, item, undecoded in others:
+        found = decode_left(undecoded)
+        if len(found) != 1:
+            return False
+        _take(found[0], offset, item, key, parsed)
+    return True
 
 
 def _lines(block: RawBlock) -> Iterator[tuple[int, int, bytes]]:
@@ -78,7 +94,7 @@ def _lines(block: RawBlock) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _parse_records(
-    block: RawBlock, records: Iterable[tuple[int, int, bytes]], key: bytes, parsed: EventBlock, unwrapped: list[_Unwrapped]
+    block: RawBlock, records: Iterable[tuple[int, int, bytes]], key: bytes, parsed: EventBlock, unwrapped: list[_Unwrapped] | None
 ) -> None:
     account, append = block.account, parsed.events.append
     all_ascii = block.items is None and block.data.isascii()
@@ -105,7 +121,7 @@ def _parse_items(
     items: Sequence[tuple[int, int, bytes | None, str | None]],
     key: bytes,
     parsed: EventBlock,
-    unwrapped: list[_Unwrapped],
+    unwrapped: list[_Unwrapped] | None,
     *,
     rows: bool,
 ) -> None:
@@ -119,26 +135,31 @@ def _parse_items(
 
 
 def _parse_odd(
-    record: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, unwrapped: list[_Unwrapped], *, unterminated: bool = False
+    record: bytes, offset: int, item: int, key: bytes, parsed: EventBlock, unwrapped: list[_Unwrapped] | None, *, unterminated: bool = False
 ) -> None:
-    all_found = recognise(record, tried=True)
+    all_found = recognise(record, tried=True, undecoded=unwrapped is not None)
     if unterminated and len(all_found) == 1 and all_found[0].code is not None:
         # The log may still grow: a later run starts at this line again, so it counts as one, whatever is wrong with it.
         _bury(parsed, key, "UNTERMINATED_LINE", "the last line ends early", record, offset, item)
         return
     for at, found in enumerate(all_found, item):
-        event = found.event
-        if event is None:
-            _bury(parsed, key, found.code or "INVALID_JSON", found.message, found.raw, offset, at)
-            continue
-        event.offset = offset  # type: ignore[assignment]
-        event.item = at  # type: ignore[assignment]
-        event.size = found.length  # type: ignore[assignment]
-        event.account = parsed.account  # type: ignore[assignment]
-        event.cluster = found.cluster  # type: ignore[assignment]
-        parsed.events.append(event)
-        if found.raw:
-            unwrapped.append((offset, at, found.raw, found.cluster))
+        if found.event is None and found.code is None:
+            unwrapped.append((offset, at, found))  # type: ignore[union-attr]
+        else:
+            _take(found, offset, at, key, parsed)
+
+
+def _take(found: Found, offset: int, item: int, key: bytes, parsed: EventBlock) -> None:
+    event = found.event
+    if event is None:
+        _bury(parsed, key, found.code or "INVALID_JSON", found.message, found.raw, offset, item)
+        return
+    event.offset = offset  # type: ignore[assignment]
+    event.item = item  # type: ignore[assignment]
+    event.size = found.length  # type: ignore[assignment]
+    event.account = parsed.account  # type: ignore[assignment]
+    event.cluster = found.cluster  # type: ignore[assignment]
+    parsed.events.append(event)
 
 
 def _bury(parsed: EventBlock, key: bytes, code: str, message: str, raw: bytes, offset: int, item: int) -> None:

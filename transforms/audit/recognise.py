@@ -59,15 +59,15 @@ _parts: Final = frozenset(
 )
 _MARKS: Final = frozenset({"apiVersion", "auditID", "stage"})
 _position: Final = pattern(r"\(byte (\d+)\)").search
+_HEAD: Final = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"'
 _BOM: Final = b"\xef\xbb\xbf"
 _JUNK: Final = frozenset({b"\0", b"\x1e", b"\xef"})
 
 
 class Found(NamedTuple):
-    """One thing that counts as one event: the event, or the code that says why there is none.
+    """One thing that counts as one event: the event, or the code that says why there is none; neither, if it was left undecoded.
 
-    `length` is the bytes of JSON that held it, `raw` those bytes where there is no event or it is of the known shape and nothing else
-    is to be said of it; `message` is free of content.
+    `length` is the bytes of JSON that held it, `raw` those bytes where there is no event, `message` free of content.
     """
 
     event: Event | None
@@ -76,6 +76,7 @@ class Found(NamedTuple):
     cluster: str | None
     length: int
     raw: bytes
+    inside: _Context | None = None  # of what is left undecoded
 
 
 class _Context(NamedTuple):
@@ -86,15 +87,17 @@ class _Context(NamedTuple):
     wraps: int = 0
     layers: int = 0
     listed: bool = False
+    undecoded: bool = False
 
 
 _TOP: Final = _Context()
 
 
-def recognise(record: bytes, *, tried: bool = False) -> list[Found]:
+def recognise(record: bytes, *, tried: bool = False, undecoded: bool = False) -> list[Found]:
     """Everything in the record that counts as one event, in order. Never raises, whatever the input.
 
-    `tried`: the record as it stands is known to be no plain event (`plain_event`).
+    `tried`: the record as it stands is known to be no plain event (`plain_event`). `undecoded`: what begins as API servers' events
+    do, and may be one, is given as the text it is.
     """
     found: list[Found] = []
     text = record.strip(b" \t\r\n")
@@ -105,8 +108,8 @@ def recognise(record: bytes, *, tried: bool = False) -> list[Found]:
     except UnicodeDecodeError as error:
         _bad_text(text, error.start, found)
     else:
-        _record(text, _TOP, found, tried=tried and len(text) == len(record))
-    if len(found) == 1 and found[0].event is None and found[0].raw == text:
+        _record(text, _TOP._replace(undecoded=undecoded), found, tried=tried and len(text) == len(record))
+    if len(found) == 1 and found[0].code is not None and found[0].raw == text:
         found[0] = found[0]._replace(length=len(record), raw=record)
     return found
 
@@ -162,9 +165,11 @@ def _record(text: bytes, context: _Context, found: list[Found], *, tried: bool =
     first = text[:1]
     try:
         if first == b"{":
+            if not tried and context.layers and _left_undecoded(text, context, found):
+                return
             event = None if tried else plain_event(text)
             if event is not None:
-                _event(found, event, len(text), context, text)
+                _event(found, event, len(text), context)
                 return
             if b'"items"' in text[:_LIST_HEAD] and _event_list(text, context, found):
                 return
@@ -175,6 +180,20 @@ def _record(text: bytes, context: _Context, found: list[Found], *, tried: bool =
             _text(text, context, found)
     except unreadable as error:
         _broken(text, error, context, found)
+
+
+def _left_undecoded(text: bytes, context: _Context, found: list[Found]) -> bool:
+    if not context.undecoded or context.flags or not text.startswith(_HEAD):
+        return False
+    found.append(Found(None, None, "", context.cluster, len(text), text, context))
+    return True
+
+
+def decode_left(left: Found) -> list[Found]:
+    """What counts as one event in what was left undecoded."""
+    found: list[Found] = []
+    _checked(left.raw, (left.inside or _TOP)._replace(undecoded=False), found)
+    return found
 
 
 def plain_event(record: bytes | Raw) -> Event | None:
@@ -227,11 +246,13 @@ def _list(items: list[Raw], context: _Context, found: list[Found]) -> None:
             _lost(found, "TOO_DEEP", f"lists in more than {_MAX_LAYERS} lists", bytes(item), context)
         return
     for item in items:
+        if context.undecoded and _left_undecoded(bytes(item), inside, found):
+            continue
         event = plain_event(item)
         if event is None:
             _record(bytes(item), inside, found, tried=True)
         else:
-            _event(found, event, len(item), inside, bytes(item))
+            _event(found, event, len(item), inside)
 
 
 def _items(fields: Members) -> list[Raw] | None:
@@ -273,22 +294,31 @@ def _is_json(record: bytes) -> bool:
 
 
 def _unwrapped(inners: list[Inner], record: bytes, context: _Context, found: list[Found]) -> None:
+    around: _Context | None = None  # of the inner ones that are left undecoded
     for inner in inners:
         wraps = context.wraps + (not inner.encoding)
         if inner.code is None and wraps <= MAX_WRAPS and context.layers < _MAX_LAYERS:
-            event, size, plain = inner.event, len(inner.record), b""
+            event, size = inner.event, len(inner.record)
             if event is None:
                 text = bytes(inner.record).strip(b" \t\r\n")
-                event, size, plain = plain_event(text), len(text), text
+                if context.undecoded and not (inner.flags or context.flags) and text.startswith(_HEAD):
+                    cluster = inner.cluster or context.cluster
+                    if around is None or around.cluster != cluster or around.wraps != wraps:
+                        around = _Context(cluster, (), wraps, context.layers + 1)
+                    found.append(Found(None, None, "", cluster, len(text), text, around))
+                    continue
+                event, size = plain_event(text), len(text)
                 if event is not None and not (text.isascii() or is_utf8(text)):
                     event = None
             if event is not None:
                 flags = context.flags + inner.flags
                 if flags:
                     _raise(event, flags)
-                found.append(Found(event, None, "", inner.cluster or context.cluster, size, b"" if flags else plain))
+                found.append(Found(event, None, "", inner.cluster or context.cluster, size, b""))
                 continue
-        inside = _Context(inner.cluster or context.cluster, context.flags + inner.flags, wraps, context.layers + 1)
+        inside = _Context(
+            inner.cluster or context.cluster, context.flags + inner.flags, wraps, context.layers + 1, undecoded=context.undecoded
+        )
         if wraps > MAX_WRAPS or inside.layers > _MAX_LAYERS:
             _lost(found, "TOO_DEEP", f"wrapped more than {MAX_WRAPS} times", bytes(inner.record) or record, context)
         elif inner.code is not None:
@@ -322,7 +352,7 @@ def _pieces(record: bytes, context: _Context) -> list[Found] | None:
     if cut is None:
         return None
     read: list[Found] = []
-    inside = context._replace(listed=True, layers=context.layers + 1)
+    inside = context._replace(listed=True, layers=context.layers + 1, undecoded=False)
     for _, _, raw, code in cut.items:
         if code is None:
             _checked(raw or b"", inside, read)
@@ -341,10 +371,10 @@ def _wraps(record: bytes) -> bool:
     return not is_event(fields) and unwrap(fields) is not None
 
 
-def _event(found: list[Found], event: Event, length: int, context: _Context, plain: bytes = b"") -> None:
+def _event(found: list[Found], event: Event, length: int, context: _Context) -> None:
     if context.flags:
         _raise(event, context.flags)
-    found.append(Found(event, None, "", context.cluster, length, b"" if context.flags else plain))
+    found.append(Found(event, None, "", context.cluster, length, b""))
 
 
 def _raise(event: Event, flags: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ import zstandard
 
 from tests.audit.reduction import STARTED
 from tests.audit.rows.both_ways import assert_same, both_ways, both_ways_of_messages
+from tests.audit.rows.plain_lines import a_line, an_id
 from transforms.audit import cycle as cycles
 from transforms.audit.block import Split
 from transforms.audit.cycle import Cycle
@@ -142,3 +143,19 @@ def test_a_followed_input_becomes_the_same(tmp_path: Path, changes: dict[str, An
         memory.append(str(file))
     assert as_rows > 100
     assert all(found.rows.settled for _ in memory)
+
+
+@pytest.mark.parametrize("last", [1, 2, 0], ids=["one event", "two events in a row", "an event cut short"])
+def test_what_only_begins_as_an_event_in_an_envelope_is_read_as_ever(last: int):
+    lines = [a_line(auditID=an_id(at)) for at in range(12)]
+    messages = [*lines[:10], b"".join(lines[10 : 10 + last]) or lines[10][:-40]]
+    document = {
+        "messageType": "DATA_MESSAGE",
+        "logGroup": "/aws/eks/c/cluster",
+        "logEvents": [{"message": message.decode()} for message in messages],
+    }
+    found = both_ways(json.dumps(document).encode() + b"\n")
+    assert_same(found)
+    (account,) = found.rows.accounts
+    # Where one message is two events the index of those behind it is another, so the document is read the old way.
+    assert (account.events, sum(account.dead_lettered.values()), found.as_rows) == {1: (11, 0, 11), 2: (12, 0, 0), 0: (11, 1, 10)}[last]
