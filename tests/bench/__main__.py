@@ -60,6 +60,7 @@ def row(name: str, events: int, size: int, cpu: float, peak: int, out: int, floo
     return {
         "step": name,
         "events/s": events / cpu if cpu else 0.0,
+        "µs/event": cpu / events * 1e6 if events else 0.0,
         "MB/s": size / cpu / MB if cpu else 0.0,
         "CPU s/GB": cpu / size * GB,
         "CPU s": cpu,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 KEY: Final = b"the bench needs no secret at all"
 RULES: Final = 100
 POLICY: Final = f"policy, {RULES} rules"
+LOADS: Final = "orjson.loads, to compare"
 
 
 def policy_of(rules: int) -> bytes:
@@ -109,7 +111,7 @@ def _cut(event: Event) -> int:
 class Kernels:
     """The steps, each with its clock; what goes from one to the next is real."""
 
-    names: Final = ("read", "parse", POLICY, "merge", "strip", "redact", "fold", "encode and compress", "dedupe and resolve")
+    names: Final = (LOADS, "read", "parse", POLICY, "merge", "strip", "redact", "fold", "encode and compress", "dedupe and resolve")
 
     def __init__(self) -> None:
         self.clocks = {name: Clock() for name in self.names}
@@ -147,6 +149,7 @@ class Kernels:
         reads = Reads(compiled.settings.window)
         stream = stream_part(split.uri, split.partition)
         for raw in self._blocks(split):
+            self._load(raw)
             with clocks["parse"]:
                 block = parse_events(raw, KEY, rows=True)
             self.events += block.account.events
@@ -185,6 +188,13 @@ class Kernels:
             windows = reads.flush(split.file, lambda event, cluster: encode_event(event, cluster, stream)[0])
             rows = [row.encoded(compiled.settings.window) for window in windows.values() for row in merge_rows(window)]
         clocks["fold"].out += sum(map(len, rows))
+
+    def _load(self, raw: RawBlock) -> None:
+        """What it takes to parse each line whole, which no step does."""
+        lines = [line for line in raw.data.split(b"\n") if line]
+        with self.clocks[LOADS], suppress(orjson.JSONDecodeError):
+            for line in lines:
+                orjson.loads(line)
 
     def _fold_rows(self, block: EventBlock) -> float:
         """What it takes to tell which rows are folded, which happens again where they are settled."""
