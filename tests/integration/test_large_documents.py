@@ -66,7 +66,7 @@ def test_megabytes_where_words_belong_are_kept_as_they_are(tmp_path: Path):
         {"user__groups": [long]},
     ]
     log.write_bytes(b"".join(line(an_event(auditID=f"{at}") | an_event(**change)) for at, change in enumerate(changes)))
-    said = reduced_within(600, "--input", log, "--output", tmp_path / "reduced")
+    said = reduced_within(720, "--input", log, "--output", tmp_path / "reduced")
     assert (said["events"], said["kept"], said["deadLettered"]) == (len(changes), len(changes), {})
     kept = sorted(records(tmp_path / "reduced", "events"), key=lambda each: each["source"]["offset"])
     assert [kept[0]["verb"], kept[1]["auditID"], kept[2]["userAgent"]] == [long] * 3

@@ -138,5 +138,5 @@ def test_a_million_user_agents_leave_memory_bounded_and_counts_exact(attack: Pat
     assert sum(row["count"] for row in rows) == AGENTS
     assert sum(row["bytes"] for row in rows) == attack.stat().st_size - AGENTS
     assert other["count"] == AGENTS - 10_000
-    # In the unit of getrusage on Linux. An ordinary log of this size takes about 250 MiB.
-    assert used.ru_maxrss >> 10 < 650, f"{used.ru_maxrss >> 10} MiB"
+    # In the unit of getrusage on Linux. An ordinary log of this size takes about 320 MiB, 60 of them for the machine code of rows.
+    assert used.ru_maxrss >> 10 < 780, f"{used.ru_maxrss >> 10} MiB"
