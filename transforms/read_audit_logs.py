@@ -18,7 +18,7 @@ from transforms.progress import Progress
 def _look_less_often() -> None:
     # Once in a process: what is frozen is never freed, and a followed input comes here every cycle.
     gc.freeze()
-    gc.set_threshold(200_000, 50, 50)
+    gc.set_threshold(2_000_000, 50, 50)
 
 
 class ReadBlocks(beam.DoFn):

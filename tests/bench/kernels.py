@@ -221,7 +221,7 @@ class Kernels:
 def main(paths: list[str]) -> None:
     """Print one JSON document: what each step took."""
     gc.freeze()
-    gc.set_threshold(200_000, 50, 50)  # as the pipeline's workers do
+    gc.set_threshold(2_000_000, 50, 50)  # as the pipeline's workers do
     kernels = Kernels()
     kernels.run(plan([(path, None) for path in paths]).splits)
     steps = {name: {"cpu": clock.cpu, "bytesOut": clock.out, "peak": clock.peak} for name, clock in kernels.clocks.items()}
