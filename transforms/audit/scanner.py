@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
+from importlib.metadata import version
 from threading import Lock, local
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import hyperscan
 
+from transforms.audit.rows.kernels import keep_code, kept_code
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_MANY: Final = 20  # patterns
 
 
 class Scanner:
@@ -38,15 +45,32 @@ class Scanner:
     def _prepare(self) -> tuple[Any, hyperscan.Scratch]:
         with self._lock:
             if self._database is None:
-                numbers, expressions = zip(*self._patterns, strict=True)
-                every = hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_CASELESS
-                flags = [every if self._every and not number else every | hyperscan.HS_FLAG_SINGLEMATCH for number in numbers]
-                database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-                database.compile(expressions=expressions, ids=[-number for number in numbers], elements=len(numbers), flags=flags)
-                self._database = database
+                self._database = self._kept() or self._compiled()
             # Working memory serves one scan at a time.
             self._own.ready = ready = self._database.scan, hyperscan.Scratch(self._database)
         return ready
+
+    def _compiled(self) -> hyperscan.Database:
+        numbers, expressions = zip(*self._patterns, strict=True)
+        every = hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_CASELESS
+        flags = [every if self._every and not number else every | hyperscan.HS_FLAG_SINGLEMATCH for number in numbers]
+        database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        database.compile(expressions=expressions, ids=[-number for number in numbers], elements=len(numbers), flags=flags)
+        if len(numbers) >= _MANY:
+            keep_code(self._name(), hyperscan.dumpb(database))
+        return database
+
+    def _kept(self) -> hyperscan.Database | None:
+        """The database as another process compiled it, where it takes long: an eighth of a second at every start."""
+        code = kept_code(self._name()) if len(self._patterns) >= _MANY else None
+        try:
+            return None if code is None else hyperscan.loadb(code, hyperscan.HS_MODE_BLOCK)
+        except hyperscan.HyperscanError:  # made for another processor
+            return None
+
+    def _name(self) -> str:
+        told = (version("hyperscan"), platform.platform(), platform.machine(), self._every, self._patterns)
+        return f"scan-{hashlib.sha256(repr(told).encode()).hexdigest()[:32]}"
 
 
 def _note(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:

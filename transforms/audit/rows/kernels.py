@@ -128,12 +128,27 @@ def _write(path: Path, code: _Code) -> bool:
         except OSError:
             aside.unlink(missing_ok=True)
             raise
-        kept = sorted(path.parent.glob("rows-*.machine*"), key=lambda each: each.stat().st_mtime, reverse=True)
+        of_kind = f"{path.name.partition('-')[0]}-*.machine*"
+        kept = sorted(path.parent.glob(of_kind), key=lambda each: each.stat().st_mtime, reverse=True)
         for old in kept[_KEPT:]:
             old.unlink(missing_ok=True)
     except OSError:
         pass
     return _read(path) is not None
+
+
+def kept_code(name: str) -> bytes | None:
+    """Code of another kind that `keep_code` kept under this name, `<kind>-<what it depends on>`."""
+    for folder in _folders():
+        code = _read(folder / f"{name}.machine")
+        if code is not None and "" in code:
+            return code[""][1]
+    return None
+
+
+def keep_code(name: str, code: bytes) -> None:
+    """Keep code for the next process, as that of the loops is, where that is possible."""
+    any(_write(folder / f"{name}.machine", {"": ("", code)}) for folder in _folders())
 
 
 @cache
