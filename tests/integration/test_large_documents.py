@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
 
 from tests.examples import an_event, line
-from tests.pipelines.job import ROOT, command, environment, records
+from tests.pipelines.job import records, reduced_within
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,20 +17,6 @@ pytestmark = pytest.mark.integration
 
 ITEMS = 1_000_000
 MEGABYTES = 1 << 20
-
-
-def reduced_within(megabytes: int, *arguments: object) -> dict[str, Any]:
-    """Run the job; what `--json` says. Fails where it held more memory at any time."""
-    with subprocess.Popen(
-        command(*arguments, "--json"), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as job:
-        assert job.stdout is not None
-        said = job.stdout.read()
-        _, status, used = os.wait4(job.pid, 0)
-        job.returncode = os.waitstatus_to_exitcode(status)
-    assert job.returncode == 0
-    assert used.ru_maxrss / 1024 < megabytes
-    return json.loads(said)
 
 
 def test_a_million_items_on_one_line_are_streamed(tmp_path: Path):

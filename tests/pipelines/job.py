@@ -44,6 +44,28 @@ def reduced(*arguments: object, **changes: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+_MEASURED: Final = """
+import json, resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE)
+print(json.dumps({"status": done.returncode, "said": done.stdout.decode(), "peak": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}))
+"""
+
+
+def reduced_within(mebibytes: int, *arguments: object) -> dict[str, Any]:
+    """Run the main job; what `--json` says. Fails where the job does, or where a process of it held more memory at any time.
+
+    A small process starts the job: a child's peak, as the kernel counts it, begins with what the process that starts it holds,
+    and tests before this one may have left a gigabyte.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED, *command(*arguments, "--json")], cwd=ROOT, env=environment(), capture_output=True, check=False
+    )
+    measured = json.loads(done.stdout)
+    assert measured["status"] == 0, done.stderr.decode()
+    assert measured["peak"] < mebibytes << 10, f"{measured['peak'] >> 10} MiB"
+    return json.loads(measured["said"])
+
+
 def sample_lines(count: int) -> bytes:
     """The first lines of the bundled sample."""
     with SAMPLE.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as stream:
