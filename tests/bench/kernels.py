@@ -99,7 +99,8 @@ def _left(block: EventBlock) -> int:
     for event in (*block.events, *(event for event, *_ in block.loose)):
         out += event.size - _cut(event)  # type: ignore[operator]
     if block.rows is not None:
-        out += int((block.rows.sizes() + block.rows.first_sizes).sum()) - sum(_cut(body) for body in block.rows.bodies if body is not None)
+        cut = sum(size for place in range(len(block.rows)) for *_, size in block.rows.reductions(place))
+        out += int((block.rows.sizes() + block.rows.first_sizes).sum()) - cut
     return out
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from transforms.audit.scanner import Scanner
+from transforms.audit.scanner import ALL, Scanner
 
 _S: Final = rb"[\x09-\x0d ]"
 _WORD: Final = rb"(?:pass|secret|token)"
@@ -139,7 +139,6 @@ _PATTERNS: Final = (
     (SEARCH, _CLIENTS + rb"[^{}]*[\x09-\x0d \"]-[paw]"),
     (SEARCH, rb":\\/\\/"),
     (TOKEN, rb"(?-i)eyJ"),
-    (RUN, rb"[a-z0-9+/_\-=]{48}"),
     (WORDS, rb"(?:" + _WORD_AND_TAIL + _SAID + rb"|" + _NAME + _ODD_VALUE + rb")"),
     (WORDS, _KEY + rb"(?:" + _SAID + rb"|" + _ENDS + rb"|\\*" + _QUOTE + _S + rb"*" + _COMMA_VALUE + rb")"),
     (WORDS, rb"key--"),
@@ -147,11 +146,16 @@ _PATTERNS: Final = (
     # a string that ends in a credential's name: an option, or a name that stands after its value
     (WORDS, rb"\"-[^\"]*" + _WORD_AND_TAIL + _ENDS),
     (WORDS, rb"value[^{]*(?:name\\*\":|\"key\":)[ \\]*\"[^\"]*" + _WORD_AND_TAIL + _ENDS),
+)
+_OF_LENGTH: Final = (
+    (RUN, rb"[a-z0-9+/_\-=]{48}"),
     # too far from any quote to tell
     (WORDS, rb"\A[^\"]*" + _WORD),
     (WORDS, rb"[^\"]{4096}"),
 )
-scan_body: Final = Scanner(_PATTERNS, every=True)
+scan_body: Final = Scanner(_PATTERNS + _OF_LENGTH, every=True)
 """Says of a body what there is to look at, and where each `"value":"` ends; nothing in most bodies."""
+scan_bodies: Final = Scanner(_PATTERNS, every=ALL)
+"""Says the same of many bodies on end, and where; but not what depends on where a body begins, and not what is long (`find_runs`)."""
 find_token: Final = Scanner([(0, rb"(?-i)eyJ")])
 find_run: Final = Scanner([(0, rb"[a-z0-9+/_\-=]{48}")])

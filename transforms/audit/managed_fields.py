@@ -16,7 +16,7 @@ from transforms.audit.event import ABSENT, Event, reduced
 from transforms.audit.scanner import Scanner
 
 NEEDLE: Final = b"managedFields"
-_places: Final = Scanner([(0, b"(?-i)" + NEEDLE)], every=True)
+places_of_needle: Final = Scanner([(0, b"(?-i)" + NEEDLE)], every=True)
 _SHORT: Final = 500  # bytes that a plain search reads faster than a scan starts
 _ARRAYS: Final = frozenset({b',"managedFields":[{', b'{"managedFields":[{', b',"managedFields":[]', b'{"managedFields":[]'})
 # Brackets, commas and then a quote that a letter follows: it opens a string, and so nothing before it is within one. Neither
@@ -53,7 +53,7 @@ def _strip(event: Event, body: bytes, where: str) -> bytes:
     """Cut by slices what provably is an array under the key; parse only if something is left then."""
     if len(body) < _SHORT and NEEDLE not in body:
         return body
-    places = _places(body)
+    places = places_of_needle(body)
     if not places:
         return body
     parts: list[bytes] = []

@@ -93,7 +93,7 @@ def _masked(body: bytes, seen: list[int]) -> Masked | None:
         pair = body[start:end]
         masked = _variables.get(pair, _UNSEEN)
         if masked is _UNSEEN:
-            masked = _variable(pair)
+            masked = judge_variable(pair)
         if masked is None:
             return None
         if masked[1]:
@@ -170,7 +170,7 @@ def _only_continues(body: bytes) -> bool:
     return True
 
 
-def _variable(pair: bytes) -> tuple[bytes, int] | None:
+def judge_variable(pair: bytes) -> tuple[bytes, int] | None:
     """An object that has a string `value`, masked, and the bytes of that; None if only a search can tell."""
     found = _VARIABLE.fullmatch(pair)
     masked: tuple[bytes, int] | None = None

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from transforms.audit.block import DeadLetter, EventBlock, RawBlock
 from transforms.audit.event import Event
 from transforms.audit.recognise import Found, decode_left, recognise
-from transforms.audit.rows.plain_rows import may_hold_rows, read_rows, read_rows_of_items
+from transforms.audit.rows.plain_rows import read_rows, read_rows_of_items
 from transforms.audit.times import note_times
 
 if TYPE_CHECKING:
@@ -55,11 +55,9 @@ def _parsed(block: RawBlock, key: bytes, *, rows: bool, undecoded: bool) -> tupl
     unwrapped: list[_Unwrapped] | None = [] if undecoded else None
     if block.items is not None:
         _parse_items(block, block.items, key, parsed, unwrapped, rows=rows)
-    elif rows and not block.unterminated and may_hold_rows(block.data):
-        parsed.rows, other = read_rows(block)
-        _parse_records(block, other, key, parsed, unwrapped)
     else:
-        _parse_records(block, _lines(block), key, parsed, unwrapped)
+        parsed.rows, other = read_rows(block) if rows and not block.unterminated else (None, None)
+        _parse_records(block, _lines(block) if other is None else other, key, parsed, unwrapped)
     return parsed, not unwrapped or _take_unwrapped(parsed, unwrapped, key)
 
 

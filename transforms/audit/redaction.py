@@ -188,8 +188,16 @@ class Redactor:
             self._part_of_head(Event(annotations=annotations), "annotations", annotations, known_by, self._annotations)  # type: ignore[arg-type]
         return not annotations or known_by in self._annotations
 
+    def looks_closer(self, uri: str) -> bool:
+        """Whether bodies under a URI are redacted one by one, whatever their bytes say."""
+        _, where, searched, _ = self._uris.get(uri) or self._uri(uri)
+        return searched or self.strip_bulk or where.resource == "customresourcedefinitions"
+
     def redact_bodies(self, event: Event, uri: str, status: bytes) -> None:
-        """Redact the bodies of an event of nothing sensitive, with this URI and status. Raises what must withhold the whole event."""
+        """Redact the bodies of an event of nothing sensitive, with this URI and status. Raises what must withhold the whole event.
+
+        Where neither `looks_closer` nor `is_failed` it does nothing but to `examine` them.
+        """
         _, where, searched, _ = self._uris.get(uri) or self._uri(uri)
         self._ordinary(event, where, searched, status)
 
@@ -281,7 +289,7 @@ class Redactor:
     def _ordinary(self, event: Event, where: Address, searched: bool, status: bytes) -> None:
         if event.unknown is not None:
             redact_unknown(event, Search(self.rules, self.hash_key, self._clean, self._long))
-        failed = status != b"" and _DONE not in status
+        failed = is_failed(status)
         for name in ("requestObject", "responseObject"):
             body = bytes(getattr(event, name))
             if not body:
@@ -391,6 +399,11 @@ class Redactor:
             return
         setattr(event, name, dump(clean))
         record(event, search.cuts, "/" + name)
+
+
+def is_failed(status: bytes) -> bool:
+    """Whether a response is an error, or says nothing: then its body may quote values."""
+    return status != b"" and _DONE not in status
 
 
 def _may_be_status(body: bytes) -> bool:

@@ -9,13 +9,19 @@ from threading import Lock, local
 from typing import TYPE_CHECKING, Any, Final
 
 import hyperscan
+import numpy as np
 
 from transforms.audit.rows.kernels import keep_code, kept_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
+ALL: Final = "all"
 _MANY: Final = 20  # patterns
+_NUMBER_BITS: Final = 8
+_NUMBER: Final = (1 << _NUMBER_BITS) - 1
 
 
 class Scanner:
@@ -25,10 +31,10 @@ class Scanner:
 
     Args:
         patterns: several may share a number. The number 0 is told by where the match ends, the others, which are negative, as they are.
-        every: tell every place of pattern 0 and not only the first.
+        every: tell every place of pattern 0 and not only the first; `ALL`: of every pattern.
     """
 
-    def __init__(self, patterns: Sequence[tuple[int, bytes]], *, every: bool = False) -> None:
+    def __init__(self, patterns: Sequence[tuple[int, bytes]], *, every: bool | str = False) -> None:
         self._patterns = patterns
         self._every = every
         self._own = local()
@@ -42,6 +48,14 @@ class Scanner:
         scan(text, _note, 0, found, scratch)  # by position: names would cost half of what a short text does
         return found
 
+    def places(self, text: bytes | memoryview) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The numbers of all matches, and where they end. In no order: patterns are told of one after another."""
+        found: list[int] = []
+        scan, scratch = self._own.__dict__.get("ready") or self._prepare()
+        scan(text, _note_both, 0, found, scratch)
+        both = np.array(found, dtype=np.int64)
+        return -(both & _NUMBER), both >> _NUMBER_BITS
+
     def _prepare(self) -> tuple[Any, hyperscan.Scratch]:
         with self._lock:
             if self._database is None:
@@ -53,7 +67,8 @@ class Scanner:
     def _compiled(self) -> hyperscan.Database:
         numbers, expressions = zip(*self._patterns, strict=True)
         every = hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_CASELESS
-        flags = [every if self._every and not number else every | hyperscan.HS_FLAG_SINGLEMATCH for number in numbers]
+        told = [self._every == ALL or (self._every and not number) for number in numbers]
+        flags = [every if each else every | hyperscan.HS_FLAG_SINGLEMATCH for each in told]
         database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
         database.compile(expressions=expressions, ids=[-number for number in numbers], elements=len(numbers), flags=flags)
         if len(numbers) >= _MANY:
@@ -75,3 +90,7 @@ class Scanner:
 
 def _note(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:
     found.append(-number or end)
+
+
+def _note_both(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:
+    found.append(end << _NUMBER_BITS | number)

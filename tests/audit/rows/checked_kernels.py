@@ -96,8 +96,9 @@ class CheckedKernels:
         for name in ("_bytes", "_ints", "_longs"):
             setattr(entries, name, _array(int))
         entries._words = _array(np.uint64)
-        for name, columns in (("_lines", COLUMNS), ("_spans", 2), ("_parts", 5), ("_pairs", 2), ("_fours", 4)):
-            setattr(entries, name, _rows(columns))
+        columns = {"_lines": COLUMNS, "_spans": 2, "_parts": 5, "_pairs": 2, "_threes": 3, "_fours": 4, "_twelves": 12}
+        for name, count in columns.items():
+            setattr(entries, name, _rows(count))
         for name, entry in entries.ENTRIES.items():
             setattr(self, name, lambda *arguments, entry=entry: entry(_Given(arguments)))
 
@@ -120,7 +121,7 @@ def checked_kernels() -> Iterator[CheckedKernels]:
         with mock.patch("numba.njit", as_it_is), mock.patch("numba.extending.intrinsic", lambda function: function):
             importlib.import_module(f"{_PACKAGE}.eight_bytes").load = _load  # type: ignore[attr-defined]
             found = CheckedKernels(*(importlib.import_module(f"{_PACKAGE}.{name}") for name in ("entries", "blake2b")))
-        for user in ("plain_rows", "words", "settle_rows"):
+        for user in ("plain_rows", "words", "bodies", "settle_rows"):
             stack.enter_context(mock.patch(f"transforms.audit.rows.{user}.kernels", return_value=found))
         stack.enter_context(np.errstate(over="ignore"))  # hashes multiply beyond 64 bits
         yield found

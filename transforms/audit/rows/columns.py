@@ -22,3 +22,17 @@ ALONE, NO_ROW = -1, -2
 # State of a table of parts, and what is known of one.
 COUNT, USED = 0, 1
 UNKNOWN, YES, NO = 0, 1, 2
+# What is found of a line's bodies; letters that may encode something, and bytes without a quote that nobody searches at once.
+NO_BODIES, HIGH = 1, 2
+RUN_LENGTH: Final = 48
+FAR: Final = 4096
+# What was cut from a body, in the order in which records list it (`record.marks_part`); 0 is nothing.
+_PLACES: Final = ("items", "metadata", "patch", "rows")
+_BODIES: Final = ("/requestObject", "/responseObject")
+CUTS: Final = (
+    ("", ""),
+    *((kind, body) for kind in ("credential", "level") for body in _BODIES),
+    *(("managedFields", f"{body}/{place}") for body in _BODIES for place in _PLACES),
+)
+MASKED, LEVEL_CUT, PLACE_CUT = 1, 3, 5  # of a request; of a response one more, and as many more as there are places
+PLACE_CUTS: Final = len(_PLACES)

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from transforms.audit.consumers import own
-from transforms.audit.event import reduced
 from transforms.audit.policy import RANK, REMEMBERED
 from transforms.audit.request_info import request_info
+from transforms.audit.rows.bodies import REQUEST, RESPONSE
 from transforms.audit.rows.columns import LEVELS
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_URI, OF_VERB
 from transforms.audit.rows.words import MOST
@@ -24,10 +23,9 @@ if TYPE_CHECKING:
 
 
 def copy_rows(rows: Rows, account: Account) -> Rows:
-    """The rows for one of several consumers: with bodies and an account of its own."""
+    """The rows for one of several consumers, with an account of its own."""
     mine = rows.take(np.ones(len(rows), dtype=bool), copied=True)
-    mine.account, mine.shared = account, True
-    mine.bodies = [None if body is None else own(body, account) for body in rows.bodies]
+    mine.account = account
     return mine
 
 
@@ -109,27 +107,16 @@ def decide_rows(policy: Policy, rows: Rows) -> tuple[Rows, list[Event]]:
 
 def _cut(rows: Rows, decided: _Decided, which: NDArray[np.int64]) -> None:
     """Cut rows to the level that was decided."""
-    decisions = rows.decisions = [decided.decisions[number] for number in which.tolist()]
+    rows.decisions = [decided.decisions[number] for number in which.tolist()]
     rules = np.array([-1 if decision.rule is None else decision.rule for decision in decided.decisions], dtype=np.int32)
     rows.rules = rules[which]
     lowered = decided.ranks[which] < _RANKS[rows.levels]
     rows.levels[lowered] = decided.ranks[which][lowered] - _RANKS[0]
-    for place, body in enumerate(rows.bodies):
-        if body is not None:
-            if decisions[place].omit_managed_fields:
-                body.strips = True  # type: ignore[assignment]
-            if lowered[place]:
-                _lower(body, decisions[place].level)
-
-
-def _lower(body: Event, level: str) -> None:
-    """`policy.cut` for an event that has nothing but bodies."""
-    body.level = level  # type: ignore[assignment]
-    for name in ("responseObject",) if level == "Request" else ("responseObject", "requestObject"):
-        raw = getattr(body, name)
-        if raw:
-            setattr(body, name, b"")
-            reduced(body, "level", f"/{name}", 1, memoryview(raw).nbytes)
+    left_out = lowered[:, None] & rows.has
+    left_out[:, REQUEST] &= decided.ranks[which] < RANK["Request"]
+    bodies = rows.bodies.spans[2 * rows.of[:, None] + (REQUEST, RESPONSE)]
+    rows.lowered = np.where(left_out, bodies[:, :, 1] - bodies[:, :, 0], 0)
+    rows.has &= ~left_out
 
 
 def _doubtful(rows: Rows) -> NDArray[np.bool_]:

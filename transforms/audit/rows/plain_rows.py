@@ -18,17 +18,22 @@ from transforms.audit.audit_ids import hash_rows
 from transforms.audit.event import LONG_RUNNING_SUBRESOURCES, LONG_RUNNING_VERBS, Event
 from transforms.audit.fresh_stack import on_fresh_stack
 from transforms.audit.policy import cut
+from transforms.audit.rows.bodies import REQUEST, RESPONSE, Bodies
 from transforms.audit.rows.columns import (
     ALONE,
     BODIES,
     BODIES_END,
     COLUMNS,
+    CUTS,
     DIGEST_LENGTH,
     END,
+    HIGH,
     ID,
     ID_LENGTH,
     LEVEL,
+    LEVEL_CUT,
     LEVELS,
+    NO_BODIES,
     NO_ROW,
     REFERENCE,
     REFERENCE_END,
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
 
     from transforms.audit.account import Account
     from transforms.audit.block import RawBlock
+    from transforms.audit.event import Reduction
     from transforms.audit.policy import Decision
     from transforms.audit.rows.parts import Reference
 
@@ -54,17 +60,11 @@ _SHORT: Final = 128  # bytes a line: mostly no events, of which columns would ta
 _LARGE: Final = 1 << 30  # bytes: columns hold positions as 32 bits
 _SEED: Final = np.uint64(secrets.randbits(64))
 _ID: Final = np.arange(ID_LENGTH)
-_OPEN, _CLOSE = b"{}"
 _decode = msgspec.json.Decoder(Event).decode
 _errors: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
-class _Bodies(msgspec.Struct, forbid_unknown_fields=True):
-    requestObject: Raw = Raw()
-    responseObject: Raw = Raw()
-
-
-_decode_bodies = msgspec.json.Decoder(_Bodies).decode
+_skip = msgspec.json.Decoder(Raw).decode
 
 
 @dataclass(slots=True)
@@ -80,11 +80,11 @@ class Rows:
         of JSON; `waited` that first stage, where it came in an earlier block.
       numbers: by row and column, its parts in `parts`.
       levels: by row, the number of its level; `rules` of the policy's rule, -1 where there is none.
-      bodies: by row, an event that has nothing but bodies and what was done to them; None for a row without.
+      bodies: of all rows of the block, for all consumers; `of` is by row its number there, `has` whether it has a request and a
+        response, `lowered` how many bytes of each the policy left out, `stripped` whether managedFields go.
       digests: by line, that of its record, as far as `digested` says (`encode_rows`): for all consumers.
       decisions: by row, the policy's, if there is one; `hashes` of their audit IDs (`audit_ids`), once they are settled.
       cluster: that the events' envelope names.
-      shared: whether other consumers have rows of the same block.
     """
 
     data: bytes
@@ -100,13 +100,16 @@ class Rows:
     account: Account
     levels: NDArray[np.int32]
     rules: NDArray[np.int32]
-    bodies: list[Event | None]
+    bodies: Bodies
+    of: NDArray[np.int64]
+    has: NDArray[np.bool_]
+    lowered: NDArray[np.int64]
+    stripped: NDArray[np.bool_]
     waited: list[Event | None]
     digests: NDArray[np.uint8]
     digested: NDArray[np.uint8]
     decisions: list[Decision] | None = None
     hashes: NDArray[np.uint64] | None = None
-    shared: bool = False
     cluster: str | None = None
 
     def __len__(self) -> int:
@@ -132,7 +135,10 @@ class Rows:
             numbers=self.numbers[left],
             levels=self.levels[left],
             rules=self.rules[left],
-            bodies=[self.bodies[at] for at in places],
+            of=self.of[left],
+            has=self.has[left],
+            lowered=self.lowered[left],
+            stripped=self.stripped[left],
             waited=[self.waited[at] for at in places],
             decisions=None if self.decisions is None else [self.decisions[at] for at in places],
             hashes=None if self.hashes is None else self.hashes[left],
@@ -236,6 +242,22 @@ class Rows:
         event.objectRef = data[line[REFERENCE] : line[REFERENCE_END]]  # type: ignore[assignment]
         return event
 
+    def numbers_of_bodies(self, mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """The bodies that some rows have, in the order of their lines."""
+        has = self.has if mask is None else self.has & mask[:, None]
+        return (2 * self.of[:, None] + (0, 1))[has]
+
+    def reductions(self, place: int) -> list[Reduction]:
+        """What was cut from a row's bodies."""
+        found: list[Reduction] = []
+        texts, first = self.bodies.texts(strips=bool(self.stripped[place])), 2 * int(self.of[place])
+        for name in (REQUEST, RESPONSE):
+            if self.has[place, name]:
+                found += texts.reductions_of(first + name)
+            elif self.lowered[place, name]:
+                found.append((*CUTS[LEVEL_CUT + name], 1, int(self.lowered[place, name])))
+        return found
+
     def long_running(self) -> NDArray[np.bool_]:
         """The rows whose request may have had a stage ResponseStarted."""
         return self.answers(_is_long_running_verb, OF_VERB) | self.answers(_is_long_running_part, OF_REFERENCE)
@@ -280,15 +302,16 @@ def _is_long_running_part(reference: Reference) -> bool:
     return reference.subresource in LONG_RUNNING_SUBRESOURCES
 
 
-def may_hold_rows(data: bytes) -> bool:
-    """Whether there are lines enough in a block, long enough, for rows to be worth their columns."""
-    return len(data) > _FEW * _SHORT and data.count(b"\n") * _SHORT < len(data)
+def read_rows(block: RawBlock) -> tuple[Rows | None, list[tuple[int, int, bytes]] | None]:
+    """The plain requests of a block of lines, and the other lines with (offset, item).
 
-
-def read_rows(block: RawBlock) -> tuple[Rows | None, list[tuple[int, int, bytes]]]:
-    """The plain requests of a block of lines, and the other lines with (offset, item); no rows where few would be."""
+    No rows where few would be; and None for the lines where these are not worth columns, for they are few or short.
+    """
     data = block.data
-    ends = _line_ends(data)
+    most = len(data) // _SHORT
+    ends = None if most < _FEW else _line_ends(data, most)
+    if ends is None:
+        return None, None
     if len(ends) > 1 and ends[-1] == ends[-2] + 1:
         ends = ends[:-1]
     origins = np.zeros((len(ends), 2), dtype=np.int64)
@@ -297,14 +320,16 @@ def read_rows(block: RawBlock) -> tuple[Rows | None, list[tuple[int, int, bytes]
     return _rows_of(data, ends, origins, block.account)
 
 
-def _line_ends(data: bytes) -> NDArray[np.int64]:
-    """Where lines end, the last of them with the data."""
+def _line_ends(data: bytes, most: int) -> NDArray[np.int64] | None:
+    """Where lines end, the last of them with the data; None if there are more than `most`."""
     ends: list[int] = []
     append, find = ends.append, data.find
     at = find(b"\n")
     while at >= 0:
         append(at)
         at = find(b"\n", at + 1)
+        if len(ends) > most:
+            return None
     append(len(data))
     return np.array(ends, dtype=np.int64)
 
@@ -312,8 +337,8 @@ def _line_ends(data: bytes) -> NDArray[np.int64]:
 def read_rows_of_items(items: Sequence[tuple[int, int, bytes]], account: Account) -> tuple[Rows | None, list[tuple[int, int, bytes]]]:
     """The plain requests among records (offset, item, bytes), and the others."""
     data = b"\n".join([record for _, _, record in items])
-    ends = _line_ends(data)
-    if len(ends) == len(items):
+    ends = _line_ends(data, len(items))
+    if ends is not None and len(ends) == len(items):
         return _rows_of(data, ends, np.array([at[:2] for at in items], dtype=np.int64), account)
     # Some have line breaks of their own, as printed JSON has.
     several = [item for item in items if b"\n" in item[2]]
@@ -338,16 +363,16 @@ def _rows_of(
     slots = np.full(1 << (2 * len(ends)).bit_length(), -1, dtype=np.int32)
     compiled.pair_lines(view, lines, _SEED, slots, partners)
     chosen = np.flatnonzero(partners > NO_ROW)
-    spans = lines[chosen]
-    parts = parts_for(len(chosen), int((spans[:, END] - spans[:, START] - spans[:, BODIES_END] + spans[:, BODIES]).sum()))
+    found = lines[chosen]
+    parts = parts_for(len(chosen), int((found[:, END] - found[:, START] - found[:, BODIES_END] + found[:, BODIES]).sum()))
     if parts is None:
         return None, _lines(data, ends, origins, other)
     numbers = np.empty((len(chosen), len(parts.words)), dtype=np.int32)
     plain = np.ones(len(chosen), dtype=bool)
     for column, (words, places) in enumerate(zip(parts.words, parts.places, strict=True)):
-        numbers[:, column] = found = words.number(view, lines, chosen, places)
-        plain &= words.plain[found] | (found < 0)
-    bodies = _bodies(data, lines, chosen, plain)
+        numbers[:, column] = numbered = words.number(view, lines, chosen, places)
+        plain &= words.plain[numbered] | (numbered < 0)
+    spans = _bodies(data, lines, chosen, plain)
     paired = partners[chosen] >= 0
     rows = Rows(
         data=data,
@@ -363,7 +388,11 @@ def _rows_of(
         account=account,
         levels=lines[chosen, LEVEL],
         rules=np.full(len(chosen), -1, dtype=np.int32),
-        bodies=bodies,
+        bodies=Bodies(data, spans.reshape(-1, 2)),
+        of=np.arange(len(chosen), dtype=np.int64),
+        has=spans[:, 1::2] > 0,
+        lowered=np.zeros((len(chosen), 2), dtype=np.int64),
+        stripped=np.zeros(len(chosen), dtype=bool),
         waited=[None] * len(chosen),
         digests=np.empty((len(lines), DIGEST_LENGTH), dtype=np.uint8),
         digested=np.zeros(len(lines), dtype=np.uint8),
@@ -379,26 +408,23 @@ def _lines(data: bytes, ends: NDArray[np.int64], origins: NDArray[np.int64], wan
     return [(offset, item, data[start:end]) for (offset, item), start, end in spans]
 
 
-def _bodies(data: bytes, lines: NDArray[np.int32], chosen: NDArray[np.int64], plain: NDArray[np.bool_]) -> list[Event | None]:
-    """By row, its bodies. A row whose bodies are not valid JSON is no plain one."""
-    bodies: list[Event | None] = [None] * len(chosen)
-    spans = lines[chosen]
-    with_bodies = np.flatnonzero(plain & (spans[:, BODIES_END] > 0))
-    if not len(with_bodies):
-        return bodies
-    all_ascii = data.isascii()
-    copied = bytearray(data)
-    view = memoryview(copied)
-    starts, ends = spans[with_bodies, BODIES].tolist(), spans[with_bodies, BODIES_END].tolist()
-    levels = spans[with_bodies, LEVEL].tolist()
-    for place, start, end, level in zip(with_bodies.tolist(), starts, ends, levels, strict=True):
-        copied[start - 1], copied[end] = _OPEN, _CLOSE  # commas
+def _bodies(data: bytes, lines: NDArray[np.int32], chosen: NDArray[np.int64], plain: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """By row, where its request and its response begin and end. A row whose bodies are not valid JSON is no plain one."""
+    spans = np.empty((len(chosen), 4), dtype=np.int64)
+    states = np.empty(len(chosen), dtype=np.uint8)
+    kernels().find_bodies(np.frombuffer(data, dtype=np.uint8), lines, chosen, spans, states)
+    plain &= states != NO_BODIES
+    with_bodies = np.flatnonzero(plain & (spans.any(axis=1)))
+    view = memoryview(data)
+    for place, span, state in zip(with_bodies.tolist(), spans[with_bodies].tolist(), states[with_bodies].tolist(), strict=True):
+        request, request_end, response, response_end = span
         try:
-            found = _decode_bodies(view[start - 1 : end + 1])
-            if not all_ascii and not (body := data[start:end]).isascii():
-                body.decode()  # what the decoder skips it does not check
+            if request_end:
+                _skip(view[request:request_end])
+            if response_end:
+                _skip(view[response:response_end])
+            if state == HIGH:  # what the decoder skips it does not check
+                data[request or response : response_end or request_end].decode()
         except _errors:
             plain[place] = False
-        else:
-            bodies[place] = Event(level=LEVELS[level], requestObject=found.requestObject, responseObject=found.responseObject)
-    return bodies
+    return spans

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transforms.audit.consumers import Redacted, redact_once, take_over
 from transforms.audit.event import ODD_BEFORE
 from transforms.audit.managed_fields import strip_managed_fields
+from transforms.audit.redaction import is_failed
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_STATUS, OF_URI
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from transforms.audit.event import Event
     from transforms.audit.redaction import Redactor
@@ -43,15 +45,11 @@ def _or_not(judge: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def strip_rows(rows: Rows, *, keep: bool) -> None:
     """Take managedFields out of the rows' bodies; with `keep` only where the policy omits them."""
-    places = [place for place, body in enumerate(rows.bodies) if body is not None]
-    bodies: list[Any] = [rows.bodies[place] for place in places]
-    if rows.shared:
-        take_over(bodies, keep=keep)
-        for place, body in zip(places, bodies, strict=True):
-            rows.bodies[place] = body
-    for body in bodies:
-        if (not keep or body.strips) and type(body.shared) is not Redacted and (body.requestObject or body.responseObject):
-            strip_managed_fields(body)
+    decisions = rows.decisions or ()
+    rows.stripped[:] = not keep
+    if keep and decisions:
+        rows.stripped[:] = [decision.omit_managed_fields for decision in decisions]
+    rows.bodies.texts(strips=True).strip(rows.numbers_of_bodies(rows.stripped))
 
 
 def redact_rows(rows: Rows, redactor: Redactor, latest: int, *, keep: bool) -> tuple[Rows, list[Event]]:
@@ -63,11 +61,8 @@ def redact_rows(rows: Rows, redactor: Redactor, latest: int, *, keep: bool) -> t
     left = (reached >= ODD_BEFORE) & (reached <= latest)
     for column, judge in judges.items():
         left &= rows.answers(judge, column) | (rows.numbers[:, column] < 0)
-    uris, statuses = (rows.parts.words[column].known for column in (OF_URI, OF_STATUS))
-    for place, (uri, status) in enumerate(zip(rows.numbers[:, OF_URI].tolist(), rows.numbers[:, OF_STATUS].tolist(), strict=True)):
-        body = rows.bodies[place]
-        if body is not None and left[place] and not _redact_bodies(body, uris[uri], statuses[status], redactor, keep=keep):
-            left[place] = False
+    for strips in (True, False):
+        left &= ~_redact_bodies(rows, redactor, left & (rows.stripped == strips), strips=strips)
     fallen = []
     for place in np.flatnonzero(~left).tolist():
         event = rows.merged_event(place)
@@ -78,16 +73,23 @@ def redact_rows(rows: Rows, redactor: Redactor, latest: int, *, keep: bool) -> t
     return rows.take(left), fallen
 
 
-def _redact_bodies(body: Event, uri: str, status: bytes, redactor: Redactor, *, keep: bool) -> bool:
-    """Whether the bodies are redacted, and nothing was withheld."""
-    shared: Any = body.shared
-    if type(shared) is Redacted or not (body.requestObject or body.responseObject):  # by another consumer, or there is nothing left
-        return body.flags is None
-    try:
-        if shared is None:
-            redactor.redact_bodies(body, uri, status)
-        else:
-            redact_once(body, lambda event: redactor.redact_bodies(event, uri, status), keep=keep)
-    except Exception:  # noqa: BLE001 - the whole event is withheld
-        return False
-    return body.flags is None
+def _redact_bodies(rows: Rows, redactor: Redactor, mask: NDArray[np.bool_], *, strips: bool) -> NDArray[np.bool_]:
+    """Redact the bodies of some rows; of which rows something was withheld."""
+    withheld = np.zeros(len(rows), dtype=bool)
+    which = rows.numbers_of_bodies(mask)
+    if not len(which):
+        return withheld
+    texts = rows.bodies.texts(strips=strips)
+    texts.strip(which)
+    closer = rows.answers(redactor.looks_closer, OF_URI) | rows.answers(is_failed, OF_STATUS)
+    of = np.flatnonzero(mask)[np.searchsorted(rows.of[mask], which >> 1)]
+    rows_of = dict(zip(which.tolist(), of.tolist(), strict=True))
+
+    def redact(event: Event, body: int) -> None:
+        row = rows_of[body]
+        status = rows.known(OF_STATUS, row)
+        redactor.redact_bodies(event, rows.known(OF_URI, row), b"" if status is None else status)
+
+    texts.redact(which, closer[of], redact)
+    withheld[of[texts.withheld(which)]] = True
+    return withheld

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from transforms.audit.account import weigh_cuts
 from transforms.audit.aggregate_reads import ManyReads
-from transforms.audit.parts import json_text
+from transforms.audit.avro import string
 from transforms.audit.record import cluster_part, content, digest, marks_part
-from transforms.audit.rows.columns import NAME, NAME_END, READ, REFERENCE, REFERENCE_END
+from transforms.audit.rows.bodies import REQUEST, RESPONSE
+from transforms.audit.rows.columns import CUTS, LEVEL_CUT, NAME, NAME_END, READ, REFERENCE, REFERENCE_END
 from transforms.audit.rows.kernels import kernels
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_STATUS, OF_URI, OF_VERB, Reference
 from transforms.audit.rows.words import MOST
@@ -27,9 +28,25 @@ if TYPE_CHECKING:
 
 _HOUR: Final = 3_600_000_000  # as in `settings`, which knows rows
 _KNOWN: Final = 50_000  # kinds of reads
-_FIXED: Final = 400  # bytes at most of a record beside its parts, bodies, and what is the same in all
-_PLAIN: Final = marks_part(None, None)
+_FIXED: Final = 600  # bytes at most of a record beside its parts, bodies, and what is the same in all
 _NONE: Final = Reference(b"", "", "", "")
+
+
+_CUTS: Final = [string(kind) + string(path) for kind, path in CUTS]
+_KINDS: Final = (
+    np.frombuffer(b"".join(_CUTS), dtype=np.uint8),
+    np.array(list(pairwise(accumulate(map(len, _CUTS), initial=0))), dtype=np.int64),
+)
+
+
+class _Bodies(NamedTuple):
+    """What records say of bodies, as `encode_rows` takes it."""
+
+    pool: NDArray[np.uint8]
+    spans: NDArray[np.int64]
+    cuts: NDArray[np.int64]
+    marks: NDArray[np.uint8]
+    marked: NDArray[np.int64]
 
 
 class _Records(NamedTuple):
@@ -86,10 +103,7 @@ def settle_rows(rows: Rows, to: Target) -> None:
     _keep(rows, kept, encoded, to.builder)
     account.kept += len(kept)
     account.weigh("kept", int(sizes[kept].sum()))
-    for place in kept.tolist():
-        body = rows.bodies[place]
-        if body is not None and body.reductions is not None:
-            weigh_cuts(account, body.reductions)
+    _weigh(rows, kept)
     account.folded += int(folded.sum())
     account.weigh("folded", int(sizes[folded].sum()))
     at = dict(zip(others.tolist(), range(len(kept), len(chosen)), strict=True))
@@ -103,14 +117,15 @@ def settle_rows(rows: Rows, to: Target) -> None:
 
 def _encode(rows: Rows, places: NDArray[np.int64], to: Target, *, early: bool = False) -> _Records:
     """The records of some rows; with `early` of the lines merged into them, of which the digests count."""
-    bodies, spans = (_PLAIN, _no_bodies(len(places))) if early else _bodies(rows, places)
+    bodies = _no_bodies(len(places)) if early else _bodies(rows, places)
     chosen = rows.partners[places].astype(np.int64) if early else rows.chosen[places]
     numbers = np.ascontiguousarray(rows.numbers[places, :OF_VERB])
     if early:
         numbers[:, [OF_STATUS, OF_NOTES]] = -1
     lines = rows.lines[chosen]
     cluster = cluster_part(to.cluster)
-    room = len(bodies) + len(places) * (_FIXED + len(cluster) + len(to.stream)) + int((lines[:, REFERENCE_END] - lines[:, REFERENCE]).sum())
+    room = len(places) * (_FIXED + len(cluster) + len(to.stream)) + int((lines[:, REFERENCE_END] - lines[:, REFERENCE]).sum())
+    room += len(bodies.marks) + int((bodies.spans[:, 1::2] - bodies.spans[:, ::2]).sum())
     for column, words in enumerate(rows.parts.words[:OF_VERB]):
         at, found = words.places, numbers[:, column]
         room += int((at[found, 1] - at[found, 0])[found >= 0].sum())
@@ -126,8 +141,12 @@ def _encode(rows: Rows, places: NDArray[np.int64], to: Target, *, early: bool = 
         rows.rules[places],
         numbers,
         *rows.parts.encoded,
-        np.frombuffer(bodies, dtype=np.uint8),
-        spans,
+        bodies.pool,
+        bodies.spans,
+        bodies.cuts,
+        *_KINDS,
+        bodies.marks,
+        bodies.marked,
         np.frombuffer(cluster, dtype=np.uint8),
         np.frombuffer(to.stream, dtype=np.uint8),
         rows.origins[chosen],
@@ -141,31 +160,66 @@ def _encode(rows: Rows, places: NDArray[np.int64], to: Target, *, early: bool = 
     return _Records(out[: int(ends[-1]) if len(ends) else 0].tobytes(), ends, chosen)
 
 
-def _no_bodies(rows: int) -> NDArray[np.int64]:
-    spans = np.empty((rows, 4), dtype=np.int64)
-    spans[:] = 0, 0, 0, len(_PLAIN)
-    return spans
+def _no_bodies(rows: int) -> _Bodies:
+    nothing, none = np.empty(0, dtype=np.uint8), np.zeros((rows, 12), dtype=np.int64)
+    return _Bodies(nothing, none[:, :4].copy(), none, nothing, none[:, :2].copy())
 
 
-def _bodies(rows: Rows, places: NDArray[np.int64]) -> tuple[bytes, NDArray[np.int64]]:
-    """Bodies and marks as they stand in records, one after another, and where each begins and ends."""
-    texts: list[bytes] = [_PLAIN]
-    size = len(_PLAIN)
-    spans = _no_bodies(len(places))
-    held = rows.bodies
-    for at, place in enumerate(places.tolist()):
-        body = held[place]
-        if body is None:
+def _bodies(rows: Rows, places: NDArray[np.int64]) -> _Bodies:
+    """The bodies of some rows, and what was cut from these."""
+    has, of, lowered = rows.has[places], rows.of[places], rows.lowered[places]
+    if not has.any() and not lowered.any():
+        return _no_bodies(len(places))
+    spans = np.zeros((len(places), 2, 2), dtype=np.int64)
+    cuts = np.zeros((len(places), 2, 2, 3), dtype=np.int64)  # masked and cut, of request and response
+    marked: dict[int, None] = {}
+    pools: list[NDArray[np.uint8]] = []
+    numbers = 2 * of[:, None] + (REQUEST, RESPONSE)
+    for strips in (True, False):
+        mask = has & (rows.stripped[places] == strips)[:, None]
+        which = numbers[mask]
+        if not len(which):
             continue
-        request, response = bytes(body.requestObject), bytes(body.responseObject)
-        marks = _PLAIN if body.reductions is None else marks_part(body.reductions, None)
-        first, second = json_text(request) if request else b"", json_text(response) if response else b""
-        texts += (first, second, marks)
-        middle = size + len(first)
-        end = middle + len(second)
-        spans[at] = size, middle, end, end + len(marks)
-        size = end + len(marks)
-    return b"".join(texts), spans
+        texts = rows.bodies.texts(strips=strips)
+        texts.compact(which)
+        spans[mask] = texts.spans[which] + sum(map(len, pools))
+        cuts.swapaxes(1, 2)[mask] = texts.cuts[which]
+        pools.append(texts.pool)
+        if texts.reductions:
+            others = np.isin(numbers, list(texts.reductions)) & mask
+            marked.update(dict.fromkeys(np.flatnonzero(others.any(axis=1)).tolist()))
+    out = lowered > 0
+    cut = cuts[:, 1]
+    cut[out, 0] = (LEVEL_CUT + np.broadcast_to((REQUEST, RESPONSE), lowered.shape))[out]
+    cut[out, 1] = 1
+    cut[out, 2] = lowered[out]
+    marks = [marks_part(rows.reductions(int(places[at])), None) for at in marked]
+    ends = np.zeros((len(places), 2), dtype=np.int64)
+    ends[list(marked)] = np.array(list(pairwise(accumulate(map(len, marks), initial=0)))).reshape(-1, 2)
+    pool = pools[0] if len(pools) == 1 else np.concatenate([np.empty(0, dtype=np.uint8), *pools])
+    return _Bodies(pool, spans.reshape(-1, 4), cuts.reshape(-1, 12), np.frombuffer(b"".join(marks), dtype=np.uint8), ends)
+
+
+def _weigh(rows: Rows, places: NDArray[np.int64]) -> None:
+    """Put what was cut from some rows on their account."""
+    lowered, numbers = rows.lowered[places], rows.numbers_of_bodies(_mask(rows, places))
+    rows.account.weigh("redaction", int(lowered.sum()))
+    for strips in (True, False):
+        which = numbers[rows.stripped[np.searchsorted(rows.of, numbers >> 1)] == strips]
+        if not len(which):
+            continue
+        texts = rows.bodies.texts(strips=strips)
+        rows.account.weigh("redaction", int(texts.cuts[which, 0, 2].sum()))
+        rows.account.weigh("managedFields", int(texts.cuts[which, 1, 2].sum()))
+        if texts.reductions:
+            for body in which[np.isin(which, list(texts.reductions))].tolist():
+                weigh_cuts(rows.account, texts.reductions[body])
+
+
+def _mask(rows: Rows, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    mask = np.zeros(len(rows), dtype=bool)
+    mask[places] = True
+    return mask
 
 
 def _record(encoded: _Records, place: int) -> bytes:

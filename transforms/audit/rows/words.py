@@ -53,9 +53,19 @@ class Words:
         """The numbers of the chosen rows' parts, -1 for none; what is new is judged."""
         out = np.empty(len(chosen), dtype=np.int32)
         kernels().number_parts(data, rows, chosen, np.array(places), self._seed, *self._table, out)
+        self._learn_all()
+        return out
+
+    def number_spans(self, data: NDArray[np.uint8], spans: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The numbers of the parts that begin and end at these places, -1 for empty ones; what is new is judged."""
+        out = np.empty(len(spans), dtype=np.int32)
+        kernels().number_spans(data, spans, self._seed, *self._table, out)
+        self._learn_all()
+        return out
+
+    def _learn_all(self) -> None:
         for part in range(len(self.known), int(self._state[COUNT])):
             self._learn(part)
-        return out
 
     def _learn(self, part: int) -> None:
         start = int(self._starts[part])

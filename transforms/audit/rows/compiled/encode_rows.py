@@ -101,7 +101,7 @@ def _content(
     at = _reference(data, row, out, at)
     at = _part(words[3], parts[3], out, at)
     for body in range(2):
-        start, end = spans[body], spans[body + 1]
+        start, end = spans[2 * body], spans[2 * body + 1]
         if start == end:
             out[at] = _NULL
             at += 1
@@ -128,6 +128,37 @@ def _stages(received: Any, reached: Any, out: Any, at: int) -> int:
 
 
 @inner
+def _cut(cuts: Any, place: int, kinds: Any, out: Any, at: int) -> int:
+    """What was cut: kind and path, how often, how many bytes."""
+    encoded, places = kinds
+    kind = cuts[3 * place]
+    at = copy(encoded, places[kind, 0], places[kind, 1] - places[kind, 0], out, at)
+    return _long(cuts[3 * place + 2], out, _long(cuts[3 * place + 1], out, at))
+
+
+@inner
+def _marks(cuts: Any, kinds: Any, out: Any, at: int) -> int:
+    """Reductions, by kind and path, and no flags (`record.marks_part`)."""
+    count = 0
+    for place in range(4):
+        count += 1 if cuts[3 * place] > 0 else 0
+    if count > 0:
+        at = _long(count, out, at)
+        for place in range(2):
+            if cuts[3 * place] > 0:
+                at = _cut(cuts, place, kinds, out, at)
+        first, second = cuts[6], cuts[9]
+        if second > 0 and (first == 0 or second < first):
+            at = _cut(cuts, 3, kinds, out, at)
+        if first > 0:
+            at = _cut(cuts, 2, kinds, out, at)
+        if second > first > 0:
+            at = _cut(cuts, 3, kinds, out, at)
+    out[at] = out[at + 1] = _NULL  # where the reductions end, if there are any; and no flags
+    return at + 2
+
+
+@inner
 def encode_rows(
     data: Any,
     lines: Any,
@@ -140,6 +171,9 @@ def encode_rows(
     words: Any,
     bodies: Any,
     spans: Any,
+    cuts: Any,
+    kinds: Any,
+    marks: Any,
     cluster: Any,
     stream: Any,
     places: Any,
@@ -157,9 +191,10 @@ def encode_rows(
     `firsts` is when the merged first stage was reached, -1 where none is. A row whose line is that of a first stage has no record of
     its own: only its digest counts.
 
-    `bodies` holds, one after another, each row's request, response and marks (reductions and flags); `spans` (chosen by 4) says
-    where these begin and end, with one for all rows without bodies. `state` (8) and `working` (16)
-    are working memory. `places` are (offset, item) of a row's line in its stream.
+    `spans` (chosen by 4) says where in `bodies` each row's request and response begin and end. `cuts` (chosen by 12) says what was
+    masked in the one and the other, and what was cut from them: its kind in `kinds`, 0 for nothing, how often, bytes; or all the row's
+    reductions and flags stand encoded in `marks`. `state` (8) and `working` (16) are working memory. `places` are (offset, item) of
+    a row's line in its stream.
     """
     at = 0
     for place in range(len(chosen)):
@@ -169,7 +204,7 @@ def encode_rows(
         at = _content(data, row, row[KIND] == EARLY, levels[place], parts[place], words, bodies, spans[place], moments[line], out, at)
         end = at
         at = copy(cluster, 0, len(cluster), out, at)
-        bare = spans[place, 0] == spans[place, 2]
+        bare = spans[place, 0] == spans[place, 1] and spans[place, 2] == spans[place, 3]
         if not bare or digested[line] != levels[place] + 1:
             blake2b(cluster, out, start, end, state, working, digests, DIGEST * line)
             digested[line] = levels[place] + 1 if bare else 0
@@ -184,5 +219,9 @@ def encode_rows(
         else:
             out[at] = _SOME
             at = _long(rules[place], out, at + 1)
-        at = copy(bodies, spans[place, 2], spans[place, 3] - spans[place, 2], out, at)
+        encoded, where = marks
+        if where[place, 1] > 0:
+            at = copy(encoded, where[place, 0], where[place, 1] - where[place, 0], out, at)
+        else:
+            at = _marks(cuts[place], kinds, out, at)
         ends[place] = at

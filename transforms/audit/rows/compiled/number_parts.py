@@ -24,13 +24,33 @@ def _hash(data: Any, at: int, end: int, seed: Any) -> Any:
 
 
 @inner
+def _number(start: int, filled: int, seed: Any, table: Any) -> int:
+    """The number of the part that was copied to the table's arena, behind all parts."""
+    slots, hashes, starts, sizes, arena, state = table
+    mask = np.uint64(len(slots) - 1)
+    found = _hash(arena, start, filled, seed)
+    slot = found & mask
+    while True:
+        number = slots[slot]
+        if number < 0:
+            number = state[COUNT]
+            state[COUNT] += 1
+            slots[slot] = number
+            hashes[number], starts[number], sizes[number] = found, start, filled - start
+            state[USED] = filled
+            return number
+        if hashes[number] == found and sizes[number] == filled - start and same(arena, starts[number], arena, start, filled - start):
+            return number
+        slot = (slot + np.uint64(1)) & mask
+
+
+@inner
 def number_parts(data: Any, rows: Any, chosen: Any, places: Any, seed: Any, table: Any, out: Any) -> None:
     """Fill `out` with the number of each chosen row's part, new ones numbered in order of appearance; -1 where it lacks the part.
 
     `places` are the columns where the part begins and ends, then those of what is left out of it, in order.
     """
-    slots, hashes, starts, sizes, arena, state = table
-    mask = np.uint64(len(slots) - 1)
+    arena, state = table[4], table[5]
     for place in range(len(chosen)):
         row = rows[chosen[place]]
         at, end = row[places[0]], row[places[1]]
@@ -43,18 +63,17 @@ def number_parts(data: Any, rows: Any, chosen: Any, places: Any, seed: Any, tabl
                 filled = copy(data, at, row[places[cut]] - at, arena, filled)
                 at = row[places[cut + 1]]
         filled = copy(data, at, end - at, arena, filled)
-        found = _hash(arena, start, filled, seed)
-        slot = found & mask
-        while True:
-            number = slots[slot]
-            if number < 0:
-                number = state[COUNT]
-                state[COUNT] += 1
-                slots[slot] = number
-                hashes[number], starts[number], sizes[number] = found, start, filled - start
-                state[USED] = filled
-                break
-            if hashes[number] == found and sizes[number] == filled - start and same(arena, starts[number], arena, start, filled - start):
-                break
-            slot = (slot + np.uint64(1)) & mask
-        out[place] = number
+        out[place] = _number(start, filled, seed, table)
+
+
+@inner
+def number_spans(data: Any, spans: Any, seed: Any, table: Any, out: Any) -> None:
+    """As `number_parts`, of parts that begin and end where `spans` says; -1 where one is empty."""
+    arena, state = table[4], table[5]
+    for place in range(len(spans)):
+        at, end = spans[place, 0], spans[place, 1]
+        if at == end:
+            out[place] = -1
+            continue
+        start = state[USED]
+        out[place] = _number(start, copy(data, at, end - at, arena, start), seed, table)
