@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from transforms.audit.block import DEFAULT_CLUSTER
 from transforms.audit.consumers import own, without_events
 from transforms.audit.policy import cut
+from transforms.audit.rows.ask_rows import ask_rows
 from transforms.audit.rows.decide_rows import copy_rows, decide_rows
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ def apply_policy(
     mine = without_events(block) if shared else block
     account = mine.account
     if block.rows is not None:
+        if policy is not None:
+            ask_rows(block.rows)  # this, and the hashes, once for all consumers
+        if shared:
+            block.rows.hashed(block.split.cluster or block.rows.cluster or DEFAULT_CLUSTER)
         mine.rows = copy_rows(block.rows, account) if shared else block.rows
     if policy is None:
         if shared:

@@ -120,6 +120,13 @@ class Policy:
         # By group, resource, subresource, and the namespace and name if a rule has them: likewise.
         self._targets: dict[tuple[str, str, str, str | None, str | None], tuple[int, _Named]] = {}
 
+    def may_name(self, uri: str) -> bool:
+        """Whether a rule has the name that a URI asks for, or may have one that its query selects."""
+        if not self._names:
+            return False
+        path, _, query = uri.partition("?")
+        return mentions_field_selector(query) or request_info(path).name in self._names
+
     def decision(self, rule: int | None) -> Decision:
         """What the rule with this index decides; None: that no rule matched."""
         return self._decisions[-1 if rule is None else rule]
@@ -257,6 +264,15 @@ def _reference(event: Event) -> _ObjectRef | None:
         return _decode_ref(event.objectRef) if event.objectRef else None
     except _undecodable:
         return None
+
+
+def named_by(reference: bytes) -> tuple[str | None, ...] | None:
+    """Group, resource and subresource that an `objectRef` names, as a policy compares them with what the URI says."""
+    try:
+        named = _decode_named(reference)
+    except _undecodable:
+        return None
+    return None if named is None else (named.apiGroup, named.resource, named.subresource)
 
 
 def user_of(raw: bytes, *, groups_known: bool = True) -> User | None:

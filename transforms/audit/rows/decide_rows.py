@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from transforms.audit.policy import RANK, REMEMBERED
 from transforms.audit.request_info import request_info
+from transforms.audit.rows.ask_rows import BY_ITSELF
 from transforms.audit.rows.bodies import REQUEST, RESPONSE
 from transforms.audit.rows.columns import LEVELS
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_URI, OF_VERB
@@ -45,9 +46,12 @@ class _Decided:
 
     def which(self, rows: Rows) -> NDArray[np.int64]:
         """By row, the number of what is decided."""
+        asked: Any = rows.asked
         numbers = rows.numbers.astype(np.int64)
+        by_itself = (asked == BY_ITSELF) | rows.answers(self._policy.may_name, OF_URI)
+        exactly = numbers[:, OF_URI] * (MOST + 1) + numbers[:, OF_REFERENCE] + 1
         of_whom = numbers[:, OF_CALLER] * MOST + numbers[:, OF_VERB]
-        keys = (of_whom * MOST + numbers[:, OF_URI]) * (MOST + 1) + numbers[:, OF_REFERENCE] + 1
+        keys = of_whom * 4 * MOST * MOST + np.where(by_itself, 2 * MOST * MOST + exactly, asked)
         distinct, first, which = np.unique(keys, return_index=True, return_inverse=True)
         if len(self._known) > REMEMBERED:
             self._known.clear()

@@ -83,6 +83,7 @@ class Rows:
       bodies: of all rows of the block, for all consumers; `of` is by row its number there, `has` whether it has a request and a
         response, `lowered` how many bytes of each the policy left out, `stripped` whether managedFields go.
       digests: by line, that of its record, as far as `digested` says (`encode_rows`): for all consumers.
+      asked: by row, the number of what it asks for (`ask_rows`), once a policy wants to know.
       decisions: by row, the policy's, if there is one; `hashes` of their audit IDs (`audit_ids`), once they are settled.
       cluster: that the events' envelope names.
     """
@@ -108,6 +109,7 @@ class Rows:
     waited: list[Event | None]
     digests: NDArray[np.uint8]
     digested: NDArray[np.uint8]
+    asked: NDArray[np.int64] | None = None
     decisions: list[Decision] | None = None
     hashes: NDArray[np.uint64] | None = None
     cluster: str | None = None
@@ -140,6 +142,7 @@ class Rows:
             lowered=self.lowered[left],
             stripped=self.stripped[left],
             waited=[self.waited[at] for at in places],
+            asked=None if self.asked is None else self.asked[left],
             decisions=None if self.decisions is None else [self.decisions[at] for at in places],
             hashes=None if self.hashes is None else self.hashes[left],
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import accumulate, pairwise
+from itertools import accumulate, compress, pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -108,9 +108,9 @@ def settle_rows(rows: Rows, to: Target) -> None:
     account.weigh("folded", int(sizes[folded].sum()))
     at = dict(zip(others.tolist(), range(len(kept), len(chosen)), strict=True))
     earliest = set(map(id, wanted))
-    for group in groups:
-        exemplar = _record(encoded, at[int(group.places[0])]) if id(group) in earliest else None
-        _fold(rows, group, to, exemplar, sizes + rows.first_sizes)
+    exemplars = [_record(encoded, at[int(group.places[0])]) if id(group) in earliest else None for group in groups]
+    if groups:
+        _fold(rows, groups, exemplars, to, sizes + rows.first_sizes)
     if to.settled is not None:
         _note(rows, chosen, encoded, groups, to)
 
@@ -315,29 +315,33 @@ def _exemplars(groups: list[_Group], to: Target) -> list[_Group]:
     return list(earliest.values())
 
 
-def _fold(rows: Rows, group: _Group, to: Target, exemplar: bytes | None, sizes: NDArray[np.int64]) -> None:
-    places = group.places
+def _fold(rows: Rows, groups: list[_Group], exemplars: list[bytes | None], to: Target, sizes: NDArray[np.int64]) -> None:
+    """Fold all groups; what numbers say of them is found for all at once."""
+    places = np.concatenate([group.places for group in groups])
+    ends = np.cumsum([len(group.places) for group in groups])
+    starts = ends - [len(group.places) for group in groups]
     moments = rows.moments[rows.chosen[places], 1]
-    first = int(places[0])
-    many = ManyReads(
-        names=_named(rows, group),
-        addresses=rows.known(OF_CALLER, first).sourceIPs,
-        count=len(places),
-        merged=int(rows.merged[places].sum()),
-        size=int(sizes[places].sum()),
-        first=int(moments[0]),
-        last=int(moments[-1]),
-        audit_ids=rows.audit_ids(places),
-        order=group.order,
-        exemplar=exemplar,
-        exemplar_size=rows.size(first),
-    )
-    to.reads.add_many((group.window, to.cluster, group.read), many)
-
-
-def _named(rows: Rows, group: _Group) -> dict[str, int]:
-    """The names of the group's objects, and how often each was read."""
-    if rows.numbers[group.places[0], OF_REFERENCE] < 0:
-        return {} if group.name is None else {group.name: len(group.places)}
-    named = group.places[rows.lines[rows.chosen[group.places], NAME_END] > 0]
-    return Counter(_names(rows, named))
+    merged, weights = (np.add.reduceat(each[places].astype(np.int64), starts).tolist() for each in (rows.merged, sizes))
+    numbers = zip(starts.tolist(), ends.tolist(), moments[starts].tolist(), moments[ends - 1].tolist(), merged, weights, strict=True)
+    ids, names = rows.audit_ids(places), _names(rows, places)
+    has_name = (rows.lines[rows.chosen[places], NAME_END] > 0).tolist()
+    for group, exemplar, (start, end, first, last, merged_here, size) in zip(groups, exemplars, numbers, strict=True):
+        place = int(group.places[0])
+        if rows.numbers[place, OF_REFERENCE] >= 0:
+            named = Counter(compress(names[start:end], has_name[start:end]))
+        else:
+            named = Counter() if group.name is None else Counter({group.name: end - start})
+        many = ManyReads(
+            names=named,
+            addresses=rows.known(OF_CALLER, place).sourceIPs,
+            count=end - start,
+            merged=merged_here,
+            size=size,
+            first=first,
+            last=last,
+            audit_ids=ids[start:end],
+            order=group.order,
+            exemplar=exemplar,
+            exemplar_size=rows.size(place),
+        )
+        to.reads.add_many((group.window, to.cluster, group.read), many)
