@@ -11,7 +11,7 @@ from msgspec import UNSET
 from transforms.audit.block import DeadLetter, EventBlock, RawBlock
 from transforms.audit.event import Event
 from transforms.audit.recognise import Found, decode_left, recognise
-from transforms.audit.rows.plain_rows import read_rows, read_rows_of_items
+from transforms.audit.rows.read_rows import read_rows, read_rows_of_items
 from transforms.audit.times import note_times
 
 if TYPE_CHECKING:

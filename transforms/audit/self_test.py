@@ -16,7 +16,7 @@ from transforms.audit.avro_blocks import BlockBuilder
 from transforms.audit.block import RawBlock, Split
 from transforms.audit.event import Event, text
 from transforms.audit.managed_fields import strip_managed_fields
-from transforms.audit.rows.plain_rows import read_rows
+from transforms.audit.rows.read_rows import read_rows
 from transforms.audit.rows.redact_rows import redact_rows, strip_rows
 from transforms.audit.rows.settle_rows import Target, settle_rows
 

@@ -121,7 +121,7 @@ def checked_kernels() -> Iterator[CheckedKernels]:
         with mock.patch("numba.njit", as_it_is), mock.patch("numba.extending.intrinsic", lambda function: function):
             importlib.import_module(f"{_PACKAGE}.eight_bytes").load = _load  # type: ignore[attr-defined]
             found = CheckedKernels(*(importlib.import_module(f"{_PACKAGE}.{name}") for name in ("entries", "blake2b")))
-        for user in ("plain_rows", "words", "bodies", "settle_rows"):
+        for user in ("read_rows", "words", "bodies", "settle_rows"):
             stack.enter_context(mock.patch(f"transforms.audit.rows.{user}.kernels", return_value=found))
         stack.enter_context(np.errstate(over="ignore"))  # hashes multiply beyond 64 bits
         yield found

@@ -133,7 +133,7 @@ def test_parts_longer_than_all_others_together_fit(monkeypatch: pytest.MonkeyPat
         rooms.append((rows, size))
         return whole(rows, size)
 
-    monkeypatch.setattr("transforms.audit.rows.plain_rows.parts_for", noted)
+    monkeypatch.setattr("transforms.audit.rows.read_rows.parts_for", noted)
     long = [a_line(auditID=an_id(at), user=groups, sourceIPs=f'["{at:08d}{"y" * 7000}"]', userAgent=agent) for at in range(40)]
     found = same(b"\n".join(long) + b"\n")
     assert found.as_rows == 40
