@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ALL: Final = "all"
 _MANY: Final = 20  # patterns
+MOST_PLACES: Final = 1 << 18
 _NUMBER_BITS: Final = 8
 _NUMBER: Final = (1 << _NUMBER_BITS) - 1
 
@@ -48,11 +49,17 @@ class Scanner:
         scan(text, _note, 0, found, scratch)  # by position: names would cost half of what a short text does
         return found
 
-    def places(self, text: bytes | memoryview) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The numbers of all matches, and where they end. In no order: patterns are told of one after another."""
+    def places(self, text: bytes | memoryview) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """The numbers of all matches, and where they end; None where they are too many to be worth telling.
+
+        In no order: Hyperscan promises none between patterns.
+        """
         found: list[int] = []
         scan, scratch = self._own.__dict__.get("ready") or self._prepare()
-        scan(text, _note_both, 0, found, scratch)
+        try:
+            scan(text, _note_both, 0, found, scratch)
+        except hyperscan.ScanTerminated:
+            return None
         both = np.array(found, dtype=np.int64)
         return -(both & _NUMBER), both >> _NUMBER_BITS
 
@@ -92,5 +99,6 @@ def _note(number: int, _start: int, end: int, _flags: int, found: list[int]) -> 
     found.append(-number or end)
 
 
-def _note_both(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:
+def _note_both(number: int, _start: int, end: int, _flags: int, found: list[int]) -> bool:
     found.append(end << _NUMBER_BITS | number)
+    return len(found) > MOST_PLACES

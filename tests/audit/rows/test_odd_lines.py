@@ -91,7 +91,9 @@ def test_a_log_with_odd_lines(chance: random.Random, bytewise: bool):
     assert_same(both_ways(log, block=chance.choice((8 << 10, 64 << 10)), **drawn(chance, CHANGES)))
 
 
-@pytest.mark.parametrize("name", ["merge_stages.PENDING_LIMIT", "settle_events.ROWS_LIMIT", "aggregate_reads._COUNTED"])
+@pytest.mark.parametrize(
+    "name", ["merge_stages.PENDING_LIMIT", "settle_events.ROWS_LIMIT", "aggregate_reads._COUNTED", "scanner.MOST_PLACES"]
+)
 def test_limits_that_are_reached(name: str, monkeypatch: pytest.MonkeyPatch):
     for limit in (1, 3):
         monkeypatch.setattr(f"transforms.audit.{name}", limit)

@@ -164,7 +164,11 @@ class Texts:
         """Add to `closer` those of the bodies, in order of place, that something in their bytes speaks of; mask variables in others."""
         spans = self.spans[which]
         first, last = int(spans[0, 0]), int(spans[-1, 1])
-        numbers, ends = scan_bodies.places(memoryview(self.pool[first:last]))  # type: ignore[arg-type]
+        found = scan_bodies.places(memoryview(self.pool[first:last]))  # type: ignore[arg-type]
+        if found is None:
+            closer[:] = True
+            return
+        numbers, ends = found
         order = np.argsort(ends, kind="stable")
         numbers, ends = numbers[order], ends[order] + first
         bodies = np.searchsorted(spans[:, 0], ends - 1, side="right") - 1
@@ -185,12 +189,12 @@ class Texts:
         if words is None:
             closer[bodies] = True
             return
-        found = words.number_spans(self.pool, pairs)
-        closer[bodies[(found < 0) | ~words.plain[found]]] = True
-        masked = ~closer[bodies] & (words.places[found, 1] > words.places[found, 0])
+        parts = words.number_spans(self.pool, pairs)
+        closer[bodies[(parts < 0) | ~words.plain[parts]]] = True
+        masked = ~closer[bodies] & (words.places[parts, 1] > words.places[parts, 0])
         if masked.any():
             bodies, of = np.unique(bodies[masked], return_inverse=True)
-            self._mask(which[bodies], of, pairs[masked], found[masked], words)
+            self._mask(which[bodies], of, pairs[masked], parts[masked], words)
 
     def _mask(self, which: Longs, of: Longs, pairs: Longs, found: NDArray[np.int32], words: Words) -> None:
         """Put what stands for them in place of `pairs`, in order, each in a body `of` these."""
