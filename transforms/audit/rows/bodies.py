@@ -191,6 +191,7 @@ class Texts:
             return
         parts = words.number_spans(self.pool, pairs)
         closer[bodies[(parts < 0) | ~words.plain[parts]]] = True
+        closer[bodies[1:][pairs[1:, 0] < pairs[:-1, 1]]] = True  # none of them overlap, or a search finds out why
         masked = ~closer[bodies] & (words.places[parts, 1] > words.places[parts, 0])
         if masked.any():
             bodies, of = np.unique(bodies[masked], return_inverse=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _HOUR: Final = 3_600_000_000  # as in `settings`, which knows rows
 _KNOWN: Final = 50_000  # kinds of reads
-_FIXED: Final = 600  # bytes at most of a record beside its parts, bodies, and what is the same in all
+_FIXED: Final = 800  # bytes at most of a record beside its parts, bodies, and what is the same in all
 _NONE: Final = Reference(b"", "", "", "")
 
 

@@ -194,7 +194,8 @@ def cut_bodies(data: Any, spans: Any, hits: Any, out: Any, places: Any, cuts: An
                 begin -= 1
             elif stop < end and data[stop] == _COMMA:
                 stop += 1
-            at = copy(data, done, begin - done, out, at)
+            if begin > done:  # the comma between two may be cut already
+                at = copy(data, done, begin - done, out, at)
             count += 1
             cut += stop - begin
             done = stop
@@ -255,7 +256,7 @@ def find_pairs(data: Any, ends: Any, spans: Any, out: Any) -> None:
     """Fill `out` with where the objects begin and end within their bodies (`spans`) in which a value begins at `ends`; 0, 0: too long."""
     for place in range(len(ends)):
         start, end = spans[place, 0], spans[place, 1]
-        first = last = ends[place]
+        first = last = ends[place] - 1
         while first > start and last - first < _PAIR and data[first] != _OPEN:
             first -= 1
         while last < end and last - first < _PAIR and data[last] != _CLOSE:

@@ -57,7 +57,9 @@ def same(one: Any, at: int, other: Any, there: int, size: int) -> bool:
 
 @inner
 def copy(source: Any, at: int, size: int, target: Any, there: int) -> int:
-    """Copy `size` bytes; where the copy ends."""
+    """Copy `size` bytes; where the copy ends. Less than none is none."""
+    if size <= 0:
+        return there
     first, then = np.uint64(at), np.uint64(there)  # indices that cannot count from the end: so the loop becomes one move
     for place in range(np.uint64(size)):
         target[then + place] = source[first + place]
