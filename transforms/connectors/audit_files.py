@@ -288,7 +288,7 @@ def _pieces(
     end_of_range, place, start, digest = at + len(carry) + size, at, 0, mac.digest()
     while start < size:
         end = data.find(b"\n", min(start + piece_size, size), size) + 1 or size
-        piece = carry + data[start:end] if carry else data[start:end]
+        piece = b"".join((carry, memoryview(data)[start:end])) if carry else data[start:end]
         yield RawBlock(split, Account(split.file, at, end_of_range, size=len(piece), mac=digest), place, piece, unterminated=unterminated)
         place += len(piece)
         start, carry, digest = end, b"", b""

@@ -26,7 +26,10 @@ _SIZE: Final = 4  # bytes that say how long a masked value was
 _NEEDLE: Final = 13
 _BRACKETS: Final = 6  # at most between an array and the string after it
 _HIGH_BITS: Final = np.uint64(0x8080808080808080)
+_ONES: Final = np.uint64(0x0101010101010101)
 _SPACES: Final = np.uint64(0x2121212121212121)
+_OPEN_ARRAYS: Final = np.uint64(0x5B5B5B5B5B5B5B5B)
+_CLOSE_ARRAYS: Final = np.uint64(0x5D5D5D5D5D5D5D5D)
 
 
 def _text(text: str) -> Any:
@@ -134,6 +137,12 @@ def _beyond_ascii(data: Any, at: int, end: int) -> bool:
 
 
 @inner
+def _zeros(word: Any) -> Any:
+    """Not zero if a byte of eight is; and maybe if one is 1."""
+    return (word - _ONES) & ~word & _HIGH_BITS
+
+
+@inner
 def _end_of_array(data: Any, place: int, start: int, end: int) -> int:
     """Where an array under the key that ends at `place` ends, if that is sure (`managed_fields`); else 0."""
     at = place - _NEEDLE - 2
@@ -144,6 +153,11 @@ def _end_of_array(data: Any, place: int, start: int, end: int) -> int:
     stop = place + 3
     if data[stop] != _OPEN and data[stop] != _CLOSE_ARRAY:
         return 0
+    while stop + _WORD <= end:
+        word = load(data, np.intp(stop))
+        if _zeros(word ^ _OPEN_ARRAYS) | _zeros(word ^ _CLOSE_ARRAYS):
+            break
+        stop += _WORD
     while stop < end and data[stop] != _CLOSE_ARRAY and data[stop] != _OPEN_ARRAY:
         stop += 1
     if stop == end or data[stop] == _OPEN_ARRAY:
