@@ -98,13 +98,13 @@ def drawn(chance: random.Random, most: int) -> list[bytes]:
     return found
 
 
-@settings(max_examples=100, deadline=None, phases=PHASES)
+@settings(max_examples=300, deadline=None, phases=PHASES)
 @given(chance=seeds, strips=st.booleans())
 def test_bodies_side_by_side_become_what_each_becomes_alone(chance: random.Random, strips: bool):
     assert_same(drawn(chance, 60), chance, strips=strips)
 
 
-@settings(max_examples=10, deadline=None, phases=PHASES)
+@settings(max_examples=40, deadline=None, phases=PHASES)
 @given(chance=seeds)
 def test_neighbours_and_order_do_not_matter(chance: random.Random):
     bodies = drawn(chance, 20)
