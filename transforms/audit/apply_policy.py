@@ -9,6 +9,7 @@ from transforms.audit.consumers import own, without_events
 from transforms.audit.policy import cut
 from transforms.audit.rows.ask_rows import ask_rows
 from transforms.audit.rows.decide_rows import copy_rows, decide_rows
+from transforms.audit.rows.object_keys import number_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +29,9 @@ def apply_policy(
     account = mine.account
     if block.rows is not None:
         if policy is not None:
-            ask_rows(block.rows)  # this, and the hashes, once for all consumers
+            ask_rows(block.rows)  # this and more once for all consumers
         if shared:
+            number_objects(block.rows)
             block.rows.hashed(block.split.cluster or block.rows.cluster or DEFAULT_CLUSTER)
         mine.rows = copy_rows(block.rows, account) if shared else block.rows
     if policy is None:

@@ -99,6 +99,11 @@ class BlockBuilder:
                     out.append(self._block(kind, hour, resource, run))
                     run, size = [], 0
                 resource = key[0]
+                size_of_all = sum(map(len, records[key]))
+                if size + size_of_all < BLOCK_BYTES:
+                    run += records[key]
+                    size += size_of_all
+                    continue
                 for record in records[key]:
                     if size >= BLOCK_BYTES:
                         out.append(self._block(kind, hour, resource, run))

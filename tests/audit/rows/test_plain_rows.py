@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,8 +15,11 @@ from tests.audit.test_deep_nesting import below
 from transforms.audit.account import Account
 from transforms.audit.block import RawBlock
 from transforms.audit.parse_events import parse_events
-from transforms.audit.rows import parts, words
+from transforms.audit.rows import bodies, object_keys, parts, words
 from transforms.audit.rows.decide_rows import _Decided
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def lines(*lines: bytes) -> bytes:
@@ -82,11 +85,15 @@ def test_a_body_may_nest_as_deep_as_the_stack_has_room_and_its_line_is_read_agai
 
 
 @pytest.fixture
-def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(words, "MOST", 64)
     monkeypatch.setattr(parts, "MOST", 64)
     monkeypatch.setattr(words, "ARENA", 40_000)
-    parts._own.__dict__.clear()
+    for users in (0, 1):
+        for each in (parts, bodies, object_keys):
+            each._own.__dict__.clear()
+        if not users:
+            yield
 
 
 @pytest.mark.usefixtures("small_tables")
@@ -96,7 +103,6 @@ def test_tables_that_are_full_begin_anew():
         log += b"\n".join(a_pair(auditID=an_id(at), requestURI=f'"/api/v1/namespaces/shop/pods/cart-{at}"')) + b"\n"
     found = same(log, block=24 << 10)
     assert found.as_rows > 300
-    parts._own.__dict__.clear()
 
 
 @pytest.mark.usefixtures("small_tables")
@@ -106,7 +112,18 @@ def test_parts_that_no_table_holds_are_no_rows():
     assert same(b"\n".join(long) + b"\n").as_rows == 0
     many = [a_line(auditID=an_id(at), requestURI=f'"/api/v1/namespaces/shop/pods/cart-{at}"') for at in range(65)]
     assert same(b"\n".join(many) + b"\n").as_rows == 0
-    parts._own.__dict__.clear()
+
+
+@pytest.mark.usefixtures("small_tables")
+def test_variables_that_no_table_holds_are_judged_one_by_one():
+    log = []
+    for at in range(30):
+        variables = ",".join(f'{{"name":"PASSWORD_{at}","value":"hunter{at}-{number}"}}' for number in range(80))
+        changes = {"verb": '"create"', "level": '"RequestResponse"', "requestObject": f'{{"env":[{variables}]}}'}
+        log.append(a_line(auditID=an_id(at), **changes))
+    found = same(b"\n".join(log) + b"\n")
+    assert found.as_rows == 30
+    assert "hunter" not in repr(found.rows.records)
 
 
 def test_a_table_has_room_for_what_is_copied_to_it_before_it_is_compared():

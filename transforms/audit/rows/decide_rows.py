@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def copy_rows(rows: Rows, account: Account) -> Rows:
     """The rows for one of several consumers, with an account of its own."""
     mine = rows.take(np.ones(len(rows), dtype=bool), copied=True)
-    mine.account = account
+    mine.account, mine.waited = account, {}
     return mine
 
 
@@ -111,7 +111,7 @@ def decide_rows(policy: Policy, rows: Rows) -> tuple[Rows, list[Event]]:
 
 def _cut(rows: Rows, decided: _Decided, which: NDArray[np.int64]) -> None:
     """Cut rows to the level that was decided."""
-    rows.decisions = [decided.decisions[number] for number in which.tolist()]
+    rows.decision_of, rows.decisions = which, decided.decisions
     rules = np.array([-1 if decision.rule is None else decision.rule for decision in decided.decisions], dtype=np.int32)
     rows.rules = rules[which]
     lowered = decided.ranks[which] < _RANKS[rows.levels]

@@ -102,7 +102,9 @@ def _judge_verb(raw: bytes) -> Judged:
     return b"", raw.decode()
 
 
-def _or_odd(judge: Callable[[bytes], Judged]) -> Callable[[bytes], Judged]:
+def or_odd(judge: Callable[[bytes], Judged]) -> Callable[[bytes], Judged]:
+    """The judge, to whom what cannot be read is odd."""
+
     def judged(raw: bytes) -> Judged:
         try:
             raw.decode()  # what the decoder skips it does not check
@@ -131,7 +133,7 @@ class Parts:
     """
 
     def __init__(self) -> None:
-        self.words = tuple(Words(_or_odd(judge)) for judge, _ in _KINDS)
+        self.words = tuple(Words(or_odd(judge)) for judge, _ in _KINDS)
         self.places = tuple(places for _, places in _KINDS)
         self.encoded = tuple(each for words in self.words[:OF_VERB] for each in (words.encoded, words.places))
         self.caches: dict[Any, Any] = {}

@@ -34,7 +34,7 @@ from transforms.audit.rows.columns import (
 from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_STATUS, OF_URI, OF_VERB, Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,14 +57,17 @@ class Rows:
       lines: where the parts of each line are (`scan_lines`); `moments` when it was received and reached its stage.
       chosen: by row, its final line; `partners` its first line, or ALONE.
       first_moments: by row, when the first stage that is merged into it was reached, -1 where none is; `first_sizes` of that, bytes
-        of JSON; `waited` that first stage, where it came in an earlier block.
+        of JSON.
+      waited: by the number of their final lines, the first stages that came in an earlier block.
       numbers: by row and column, its parts in `parts`.
       levels: by row, the number of its level; `rules` of the policy's rule, -1 where there is none.
       bodies: of all rows of the block, for all consumers; `of` is by row its number there, `has` whether it has a request and a
         response, `lowered` how many bytes of each the policy left out, `stripped` whether managedFields go.
       digests: by line, that of its record, as far as `digested` says (`encode_rows`): for all consumers.
       asked: by row, the number of what it asks for (`ask_rows`), once a policy wants to know.
-      decisions: by row, the policy's, if there is one; `hashes` of their audit IDs (`audit_ids`), once they are settled.
+      decision_of: by row, which of the policy's `decisions`, if there is one.
+      objects: by row, the number among `object_keys` of the object it is about, once somebody has asked.
+      hashes: by row, of the audit IDs (`audit_ids`), once somebody has asked.
       cluster: that the events' envelope names.
     """
 
@@ -86,11 +89,14 @@ class Rows:
     has: NDArray[np.bool_]
     lowered: NDArray[np.int64]
     stripped: NDArray[np.bool_]
-    waited: list[Event | None]
+    waited: dict[int, Event]
     digests: NDArray[np.uint8]
     digested: NDArray[np.uint8]
     asked: NDArray[np.int64] | None = None
-    decisions: list[Decision] | None = None
+    decision_of: NDArray[np.int64] | None = None
+    decisions: Sequence[Decision] = ()
+    objects: NDArray[np.int32] | None = None
+    object_keys: Sequence[Any] = ()
     hashes: NDArray[np.uint64] | None = None
     cluster: str | None = None
 
@@ -107,7 +113,6 @@ class Rows:
         if not copied and mask.all():
             return self
         left = np.flatnonzero(mask)
-        places = left.tolist()
         return replace(
             self,
             chosen=self.chosen[left],
@@ -121,9 +126,9 @@ class Rows:
             has=self.has[left],
             lowered=self.lowered[left],
             stripped=self.stripped[left],
-            waited=[self.waited[at] for at in places],
             asked=None if self.asked is None else self.asked[left],
-            decisions=None if self.decisions is None else [self.decisions[at] for at in places],
+            decision_of=None if self.decision_of is None else self.decision_of[left],
+            objects=None if self.objects is None else self.objects[left],
             hashes=None if self.hashes is None else self.hashes[left],
         )
 
@@ -145,7 +150,7 @@ class Rows:
 
     def merge_waited(self, place: int, first: Event, moment: int) -> None:
         """Merge a first stage that came in an earlier block."""
-        self.waited[place] = first
+        self.waited[int(self.chosen[place])] = first
         self.first_moments[place] = moment
         self.first_sizes[place] = first.size  # type: ignore[call-overload]
 
@@ -192,16 +197,17 @@ class Rows:
 
     def event(self, place: int) -> tuple[Event | None, Event]:
         """The events of a row as they were read, first stage and final one."""
-        if self.waited[place] is not None:
-            return self.waited[place], self._line(int(self.chosen[place]))
+        line = int(self.chosen[place])
+        if line in self.waited:
+            return self.waited[line], self._line(line)
         partner = int(self.partners[place])
-        return self._line(partner) if partner >= 0 else None, self._line(int(self.chosen[place]))
+        return self._line(partner) if partner >= 0 else None, self._line(line)
 
     def decided(self, place: int) -> tuple[Event | None, Event]:
         """The events of a row, as the policy cuts them."""
         both = self.event(place)
-        if self.decisions is not None:
-            decision = self.decisions[place]
+        if self.decision_of is not None:
+            decision = self.decisions[int(self.decision_of[place])]
             for event in both:
                 if event is not None:
                     cut(event, decision)

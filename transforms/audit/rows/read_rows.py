@@ -122,7 +122,7 @@ def _rows_of(
         has=spans[:, 1::2] > 0,
         lowered=np.zeros((len(chosen), 2), dtype=np.int64),
         stripped=np.zeros(len(chosen), dtype=bool),
-        waited=[None] * len(chosen),
+        waited={},
         digests=np.empty((len(lines), DIGEST_LENGTH), dtype=np.uint8),
         digested=np.zeros(len(lines), dtype=np.uint8),
     ).take(plain)

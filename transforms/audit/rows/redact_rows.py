@@ -45,10 +45,9 @@ def _or_not(judge: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def strip_rows(rows: Rows, *, keep: bool) -> None:
     """Take managedFields out of the rows' bodies; with `keep` only where the policy omits them."""
-    decisions = rows.decisions or ()
     rows.stripped[:] = not keep
-    if keep and decisions:
-        rows.stripped[:] = [decision.omit_managed_fields for decision in decisions]
+    if keep and rows.decision_of is not None:
+        rows.stripped[:] = np.array([decision.omit_managed_fields for decision in rows.decisions], dtype=bool)[rows.decision_of]
     rows.bodies.texts(strips=True).strip(rows.numbers_of_bodies(rows.stripped))
 
 

@@ -13,9 +13,10 @@ from transforms.audit.aggregate_reads import ManyReads
 from transforms.audit.avro import string
 from transforms.audit.record import cluster_part, content, digest, marks_part
 from transforms.audit.rows.bodies import REQUEST, RESPONSE
-from transforms.audit.rows.columns import CUTS, LEVEL_CUT, NAME, NAME_END, READ, REFERENCE, REFERENCE_END
+from transforms.audit.rows.columns import ALONE, CUTS, LEVEL_CUT, NAME, NAME_END, READ, REFERENCE, REFERENCE_END
 from transforms.audit.rows.kernels import kernels
-from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_STATUS, OF_URI, OF_VERB, Reference
+from transforms.audit.rows.object_keys import object_keys
+from transforms.audit.rows.parts import OF_CALLER, OF_NOTES, OF_REFERENCE, OF_STATUS, OF_URI, OF_VERB
 from transforms.audit.rows.words import MOST
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
     from transforms.audit.aggregate_reads import Classified, ReadGuard, Reads
     from transforms.audit.avro_blocks import BlockBuilder
+    from transforms.audit.event import Event
     from transforms.audit.memory import SettledRows
     from transforms.audit.rows.plain_rows import Rows
 
 _HOUR: Final = 3_600_000_000  # as in `settings`, which knows rows
 _KNOWN: Final = 50_000  # kinds of reads
 _FIXED: Final = 800  # bytes at most of a record beside its parts, bodies, and what is the same in all
-_NONE: Final = Reference(b"", "", "", "")
 
 
 _CUTS: Final = [string(kind) + string(path) for kind, path in CUTS]
@@ -89,9 +90,8 @@ def settle_rows(rows: Rows, to: Target) -> None:
     account = rows.account
     sizes = rows.sizes()
     account.merged += int((rows.partners >= 0).sum())
-    for first in rows.waited:
-        if first is not None:
-            first.account.merged += 1  # type: ignore[attr-defined]
+    for first in _waited(rows).values():
+        first.account.merged += 1  # type: ignore[attr-defined]
     account.weigh("merged", int(rows.first_sizes.sum()))
     folded, groups = (np.zeros(len(rows), dtype=bool), []) if to.guard is None else fold_groups(rows, to.guard, to.reads.window)
     kept, others = np.flatnonzero(~folded), np.flatnonzero(folded)
@@ -229,10 +229,7 @@ def _record(encoded: _Records, place: int) -> bytes:
 def _keep(rows: Rows, places: NDArray[np.int64], encoded: _Records, builder: BlockBuilder) -> None:
     moments = rows.moments[rows.chosen[places], 1]
     hours = (moments - moments % _HOUR).tolist()
-    known = rows.parts.words[OF_REFERENCE].known
-    numbers = rows.numbers[places, OF_REFERENCE].tolist()
-    references = [known[number] if number >= 0 else _NONE for number in numbers]
-    keys = [(reference.resource, reference.namespace, name) for reference, name in zip(references, _names(rows, places), strict=True)]
+    keys = object_keys(rows, places)
     ends, records = encoded.ends[: len(places)].tolist(), encoded.records
     builder.add_many("events", zip(hours, keys, [records[start:end] for start, end in pairwise([0, *ends])], strict=True))
 
@@ -251,13 +248,18 @@ def _note(rows: Rows, chosen: NDArray[np.int64], encoded: _Records, groups: list
     settled.add_many(hashes[chosen], "ResponseComplete", rows.digests[encoded.lines].tobytes())
     merged = np.flatnonzero(rows.partners >= 0)
     settled.add_many(hashes[merged], "RequestReceived", rows.digests[_encode(rows, merged, to, early=True).lines].tobytes())
-    for place, first in enumerate(rows.waited):
-        if first is not None:
-            settled.add_many(hashes[place : place + 1], "RequestReceived", digest(to.cluster, content(first)))
+    for place, first in _waited(rows).items():
+        settled.add_many(hashes[place : place + 1], "RequestReceived", digest(to.cluster, content(first)))
     for group in groups:
         account.fold_into(group.window, len(group.places), int(rows.merged[group.places].sum()))
     if len(rows):
         account.latest = max(account.latest, int(rows.moments[rows.chosen, 1].max()))
+
+
+def _waited(rows: Rows) -> dict[int, Event]:
+    """By row, the first stages that waited for it."""
+    places = np.flatnonzero(rows.merged & (rows.partners == ALONE)).tolist() if rows.waited else []
+    return {place: rows.waited[int(rows.chosen[place])] for place in places}
 
 
 def fold_groups(rows: Rows, guard: ReadGuard, window: int) -> tuple[NDArray[np.bool_], list[_Group]]:

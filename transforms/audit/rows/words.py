@@ -47,7 +47,7 @@ class Words:
 
     def room(self, rows: int, size: int) -> bool:
         """Whether so many more parts of so many bytes in all fit."""
-        return bool(self._state[COUNT] + rows <= MOST and self._state[USED] + size <= ARENA)
+        return bool(self._state[COUNT] + rows <= len(self._starts) and self._state[USED] + size <= len(self._arena))
 
     def number(self, data: NDArray[np.uint8], rows: NDArray[np.int32], chosen: NDArray[np.int64], places: tuple[int, ...]) -> Any:
         """The numbers of the chosen rows' parts, -1 for none; what is new is judged."""
