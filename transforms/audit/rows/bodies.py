@@ -227,8 +227,9 @@ class Texts:
             self.cuts[body] = 0
 
     def _make_room(self, size: int) -> None:
-        if self._used + size > len(self.pool):
-            pool = np.empty(self._used + size + (size >> 4) + (64 << 10), dtype=np.uint8)
+        needed = self._used + size
+        if needed > len(self.pool):
+            pool = np.empty(needed + (needed >> 2), dtype=np.uint8)  # what is not used takes no memory
             pool[: self._used] = self.pool[: self._used]
             self.pool = pool
 
@@ -239,7 +240,10 @@ def _event(body: int, text: bytes) -> Event:
 
 def _judged(pair: bytes) -> tuple[bytes, Any] | None:
     """What stands for a variable after the bytes of its value, as `mask_pairs` takes it; nothing for an innocent one."""
-    masked = judge_variable(pair)
+    try:
+        masked = judge_variable(pair)
+    except Exception:  # noqa: BLE001 - what cannot be judged is searched for, event by event, and withheld there
+        return None
     if masked is None:
         return None
     text, size = masked
