@@ -327,7 +327,12 @@ class Redactor:
         setattr(event, name, after)
         record(event, search.cuts, "/" + name)
         if NEEDLE in after and NEEDLE not in body:  # it was spelt with escapes
-            strip_managed_fields(event)
+            alone = Event(**{name: after})  # type: ignore[arg-type]  # what else the event holds may keep its own
+            strip_managed_fields(alone)
+            setattr(event, name, getattr(alone, name))
+            cuts: Any = alone.reductions
+            for cut in cuts or ():
+                reduced(event, *cut)
 
     def _searched(self, tree: Any, where: Address, search: Search) -> Any:
         rules = self.rules.for_resource(where.group, where.resource) if where.known else None
