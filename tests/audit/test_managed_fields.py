@@ -178,3 +178,22 @@ def test_what_looks_like_the_end_of_the_array_is_not_taken_for_it(texts, text, a
     body = {"kind": "Table", "rows": [{"object": {"metadata": metadata}}] * 2, "x": text}
     event = stripped(responseObject=body)
     assert json.loads(bytes(event.responseObject)) == {"kind": "Table", "rows": [{"object": {"metadata": rest}}] * 2, "x": text}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'{"managedFields":[{}],"managedFields":[{}],"a":1}', b'{"a":1}'),
+        (b'{"managedFields":[],"managedFields":[],"managedFields":[],"a":1}', b'{"a":1}'),
+        (b'{"managedFields":[{}],"managedFields":[]}', b"{}"),
+        (b'{"a":1,"managedFields":[],"managedFields":[],"b":2}', b'{"a":1,"b":2}'),
+        (b'[{"managedFields":[{}],"managedFields":[{}],"managedFields":null,"a":1}]', b'[{"a":1}]'),
+        (b'{"metadata":{"managedFields":[{}] ,"a":1}}', b'{"metadata":{"a":1}}'),
+        (b'{"metadata":{"managedFields":[{}]\n}}', b'{"metadata":{}}'),
+        (b'{"metadata":{"a":1,"managedFields":[] ,"b":2}}', b'{"metadata":{"a":1 ,"b":2}}'),
+    ],
+)
+def test_what_is_left_is_valid_json(before: bytes, after: bytes):
+    event = Event(requestObject=msgspec.Raw(before))
+    strip_managed_fields(event)
+    assert bytes(event.requestObject) == after

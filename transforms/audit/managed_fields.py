@@ -80,10 +80,13 @@ def _strip(event: Event, body: bytes, where: str) -> bytes:
                 left = True
                 continue
         at = place - 14
-        if body[at - 1] == 0x2C:
+        if body[at - 1] == 0x2C and at > done:  # else it went with the array before
             at -= 1
         elif body[end : end + 1] == b",":
             end += 1
+        elif body[end : end + 1] != b"}":  # white space, and maybe a comma behind it
+            left = True
+            continue
         parts.append(body[done:at])
         cut += end - at
         count += 1

@@ -88,14 +88,18 @@ def assert_same(bodies: Sequence[bytes], chance: random.Random, *, strips: bool 
     found = together(bodies, chance, strips=strips)
     for number, (body, became) in enumerate(zip(bodies, found, strict=True)):
         assert (body, became) == (body, alone(body, number, strips=strips))
+        assert became.text is None or _is_json(became.text)
     return found
 
 
 def drawn(chance: random.Random, most: int) -> list[bytes]:
     found = [a_body(chance) for _ in range(chance.randrange(1, most))]
-    for body in found:
-        msgspec.json.Decoder(Raw).decode(body)
+    assert all(map(_is_json, found))
     return found
+
+
+def _is_json(text: bytes) -> bool:
+    return bool(msgspec.json.Decoder(Raw).decode(text))
 
 
 @settings(max_examples=300, deadline=None, phases=PHASES)

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from tests.audit.rows.both_ways import assert_same, both_ways
-from tests.audit.rows.plain_lines import a_line, an_id, padding
+from tests.audit.rows.plain_lines import a_line, a_pair, an_id, padding
 
 MANAGED = '"managedFields":[{"manager":"kubelet","fieldsV1":{"f:data":{}}}]'
 EMPTY = '"managedFields":[]'
@@ -51,3 +51,15 @@ def test_any_body_beside_any_other(bodies: tuple[str, ...], keep: bool):
     found = both_ways(b"\n".join(log + padding()) + b"\n", keep_managed_fields=keep)
     assert_same(found)
     assert found.as_rows == len(log) + 12
+
+
+def test_managed_fields_spelt_with_escapes_go_and_those_beside_them_are_kept():
+    spelt = '{"kind":"Pod","metadata":{"managed\\u0046ields":[{"manager":"m"}]}}'
+    plain = '{"kind":"Pod","metadata":{"managedFields":[{"manager":"m"}]}}'
+    changes = {"level": '"RequestResponse"', "verb": '"update"', "requestObject": spelt, "responseObject": plain}
+    found = both_ways(b"\n".join([*a_pair(auditID=an_id(1), **changes), *padding()]) + b"\n", keep_managed_fields=True)
+    assert_same(found)
+    assert found.as_rows == 13
+    (record,) = [record for *_, record in found.rows.records if b'"Pod"' in record]
+    assert plain.encode() in record
+    assert b'{"kind":"Pod","metadata":{}}' in record

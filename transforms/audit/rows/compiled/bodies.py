@@ -204,12 +204,11 @@ def cut_bodies(data: Any, spans: Any, hits: Any, out: Any, places: Any, cuts: An
                 odd[body] = 1
                 continue
             begin = place - _NEEDLE - 1
-            if data[begin - 1] == _COMMA:
+            if data[begin - 1] == _COMMA and begin > done:  # else it went with the array before
                 begin -= 1
             elif stop < end and data[stop] == _COMMA:
                 stop += 1
-            if begin > done:  # the comma between two may be cut already
-                at = copy(data, done, begin - done, out, at)
+            at = copy(data, done, begin - done, out, at)
             count += 1
             cut += stop - begin
             done = stop
