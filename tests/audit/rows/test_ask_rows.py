@@ -95,3 +95,11 @@ def test_names_matter_only_to_a_policy_that_has_them():
     assert not any(
         load_policy(json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules}).encode()).may_name(uri) for uri in URIS
     )
+
+
+def test_what_is_beyond_memory_is_a_question_by_itself(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("transforms.audit.rows.ask_rows.REMEMBERED", 2)
+    found = asked(*URIS[:8], reference=REFERENCES[1])
+    assert BY_ITSELF in found
+    for target in TARGETS[:4]:
+        test_each_row_is_decided_as_its_event_is(target)

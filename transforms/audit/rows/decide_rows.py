@@ -129,8 +129,10 @@ def _doubtful(rows: Rows) -> NDArray[np.bool_]:
     Those with a reference of which the URI says nothing: then its name counts, which is no part, and may be the final line's alone;
     and rows with a webhook's patches, which level Metadata leaves out.
     """
-    referring = rows.numbers[:, OF_REFERENCE] >= 0
-    return (referring & ~rows.answers(_is_resource_request, OF_URI)) | rows.answers(_holds_patches, OF_NOTES)
+    # What is asked for is not numbered where a reference goes with a path that is no resource's.
+    doubtful = (rows.numbers[:, OF_REFERENCE] >= 0) & (rows.asked == BY_ITSELF)
+    doubtful[doubtful] = ~rows.parts.answers(_is_resource_request, OF_URI, rows.numbers[doubtful, OF_URI])
+    return doubtful | rows.answers(_holds_patches, OF_NOTES)
 
 
 def _is_resource_request(uri: str) -> bool:
